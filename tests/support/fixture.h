@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* What every test program shares: a runner that compares open descriptors, temporary folders, bytes. */
+#pragma once
+
+#include <check.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "format/status.h"
+
+/*
+ * Runs one suite and returns main's exit code. argv[1], if given, is the one test case to run.
+ * CK_FORK=no is respected.
+ */
+int fixture_main(Suite *suite);
+
+/* Number of open descriptors of this process. */
+int fixture_count_fds(void);
+
+/* A checked fixture for tcase_add_checked_fixture: fails the test if it leaked a descriptor. */
+void fixture_fds_setup(void);
+void fixture_fds_teardown(void);
+
+/* A fresh directory under $TMPDIR or /tmp, removed with all it holds by fixture_folder_free. */
+char *fixture_folder_new(void);
+void fixture_folder_free(char *folder);
+/* folder/name, in one of 8 static buffers. */
+const char *fixture_path(const char *folder, const char *name);
+
+/* The whole file; *out_bytes is its size; free() ends it. */
+uint8_t *fixture_read(const char *path, size_t *out_bytes);
+void fixture_write(const char *path, const void *data, size_t bytes);
+
+/* The value of element (row, column) of a test table: distinct, exact in f32, f16 and bf16 … */
+float fixture_value(uint64_t seed, uint64_t row, uint64_t column);
+
+/* A pack at path with tables of fixture_value (seed 1 for wte, 2 for wpe); n_positions 0: no wpe. */
+void fixture_pack(const char *path, uint64_t n_vocab, uint64_t n_positions, uint64_t n_embd,
+		  unsigned wte_dtype, unsigned wpe_dtype);
+
+/* Recomputes all digests of a pack in memory, so that only the intended rule can refuse it. */
+void fixture_repair(uint8_t *pack, size_t bytes);
+
+#define ck_assert_code(error, call, expected)                                                      \
+	do {                                                                                       \
+		int code_ = (call);                                                                \
+		ck_assert_msg(code_ == (expected), "%s: %d instead of %d: %s", #call, code_,       \
+			      (int)(expected), (error).message);                                   \
+	} while (0)
