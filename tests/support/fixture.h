@@ -6,11 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "format/directory.h"
 #include "format/status.h"
 
 /*
  * Runs one suite and returns main's exit code. argv[1], if given, is the one test case to run.
- * CK_FORK=no is respected.
+ * CK_FORK=no is respected. A test gets 120 s (CK_DEFAULT_TIMEOUT overrides), which only a hang takes.
  */
 int fixture_main(Suite *suite);
 
@@ -21,24 +22,44 @@ int fixture_count_fds(void);
 void fixture_fds_setup(void);
 void fixture_fds_teardown(void);
 
+/* A new test case of suite with that fixture. */
+TCase *fixture_case(Suite *suite, const char *name);
+
 /* A fresh directory under $TMPDIR or /tmp, removed with all it holds by fixture_folder_free. */
 char *fixture_folder_new(void);
 void fixture_folder_free(char *folder);
 /* folder/name, in one of 8 static buffers. */
 const char *fixture_path(const char *folder, const char *name);
+/* Number of entries of a folder, without . and .. */
+int fixture_count_files(const char *folder);
 
 /* The whole file; *out_bytes is its size; free() ends it. */
 uint8_t *fixture_read(const char *path, size_t *out_bytes);
 void fixture_write(const char *path, const void *data, size_t bytes);
 
-/* The value of element (row, column) of a test table: distinct, exact in f32, f16 and bf16 … */
+/*
+ * The value of element (row, column) of a test table: a scrambled function of all three, so that a
+ * wrong row, column or table shows; exact in f32, f16 and bf16.
+ */
 float fixture_value(uint64_t seed, uint64_t row, uint64_t column);
+
+/* Its bytes in dtype, little-endian, at out; returns how many. */
+unsigned fixture_element(float value, unsigned dtype, uint8_t *out);
+
+/* A tensor to declare; columns 0: rank 1. Its role follows from its name. */
+struct gw_tensor fixture_tensor(const char *name, unsigned dtype, uint64_t rows, uint64_t columns);
+
+/* A pack at path of n tensors with values of fixture_value (seed 1 for wte, 2 for wpe, else 3). */
+void fixture_pack_tensors(const char *path, const struct gw_tensor *tensors, size_t n);
 
 /* A pack at path with tables of fixture_value (seed 1 for wte, 2 for wpe); n_positions 0: no wpe. */
 void fixture_pack(const char *path, uint64_t n_vocab, uint64_t n_positions, uint64_t n_embd,
 		  unsigned wte_dtype, unsigned wpe_dtype);
 
-/* Recomputes all digests of a pack in memory, so that only the intended rule can refuse it. */
+/*
+ * Recomputes all digests of a pack in memory, so that only the intended rule can refuse it. What the
+ * superblock and the directory claim beyond the bytes that are there is left out.
+ */
 void fixture_repair(uint8_t *pack, size_t bytes);
 
 #define ck_assert_code(error, call, expected)                                                      \
