@@ -302,7 +302,8 @@ int wire_receive(int fd, struct wire_message *out, int *out_fds, size_t max_fds,
 	else
 		code = wire_decode(bytes, n, out, error);
 	if (!code) {
-		memcpy(out_fds, fds, n_fds * sizeof(int));
+		for (size_t i = 0; i < n_fds; i++)
+			out_fds[i] = fds[i];
 		*out_n_fds = n_fds;
 		return GW_OK;
 	}

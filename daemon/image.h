@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* What is shared: a verified pack in sealed memory, or the pack's own file. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "format/reader.h"
+#include "format/status.h"
+#include "format/wire.h"
+
+struct gd_image {
+	int fd; /* read-only; handed out reopened */
+	enum wire_share share;
+	uint64_t fd_bytes;   /* size of what fd is; more than the image on hugetlb pages */
+	uint64_t huge_bytes; /* of it on 2 MiB pages; changes once, by gd_image_collapse's caller */
+	struct gw_pack *pack;
+	unsigned references; /* loop thread only */
+};
+
+struct gd_image_options {
+	enum wire_share share;
+	bool small_pages;          /* no 2 MiB pages, neither hugetlb nor collapsed */
+	const atomic_bool *cancel; /* polled; ends the load with GW_E_CLOSED */
+};
+
+/*
+ * Loads and verifies the pack at path with a thread per processor. *out_image has one reference;
+ * *out_status is what the file was when it was opened, also on failure if it could be opened. Called
+ * off the loop; blocks. Errors: GW_E_IO, _NOT_FILE, _MEMORY, _CLOSED, those of gw_pack_open_fd and
+ * gw_pack_verify_unit.
+ */
+int gd_image_load(const char *path, const struct gd_image_options *options,
+		  struct gd_image **out_image, struct stat *out_status, struct gw_error *error);
+
+/*
+ * Moves a sealed image to 2 MiB pages where the kernel can (MADV_COLLAPSE, Linux 6.1), under its
+ * readers. Called off the loop; blocks. Returns the bytes that then lie on such pages; touches nothing
+ * of image.
+ */
+uint64_t gd_image_collapse(const struct gd_image *image, const atomic_bool *cancel);
+
+struct gd_image *gd_image_ref(struct gd_image *image);
+void gd_image_unref(struct gd_image *image); /* NULL is fine */

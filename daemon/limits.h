@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* The daemon's caps, each with its reason. */
+#pragma once
+
+/* The kernel walks at most 2048 entries of a robust-futex list (ROBUST_LIST_LIMIT, linux/futex.h),
+ * and each model's notice board is one. */
+#define GD_MAX_MODELS 1024
+/* Connections that wait for accept. Long enough for a pool of workers that starts at once, short
+ * enough that a connect storm delays others by little: the queue is first come, first served. */
+#define GD_BACKLOG 64
+/* Connections taken in, and messages read from one peer, before others get their turn. */
+#define GD_ACCEPTS_PER_TURN 64
+#define GD_MESSAGES_PER_TURN 8
+/* Bytes of unread answers that the kernel holds for a peer; it doubles the number. A dozen answers;
+ * a client that reads its answers has one. */
+#define GD_SEND_BUFFER_BYTES 16384
+/* Descriptors that the daemon keeps for itself: images and boards of all models that one machine
+ * serves, the loop, files that are being loaded. The rest of RLIMIT_NOFILE is for connections. */
+#define GD_RESERVED_FDS 64
+/* What --max-connections is at the most: the size of the loop's table. */
+#define GD_MAX_CONNECTIONS 65536
+/* A user may hold this fraction of all connections, and of the descriptors in unread answers that the
+ * kernel allows the daemon (RLIMIT_NOFILE; beyond it every sendmsg fails with ETOOMANYREFS). */
+#define GD_USER_SHARE 4
+/* Lines a second about what peers do. */
+#define GD_LOG_PEER_BURST 20
+/* Bytes that a worker reads and hashes at a time: stays in L2 while the digest is computed. */
+#define GD_COPY_BYTES (1u << 20)
+/* Worker threads per load, at the most: memory bandwidth is exhausted well before. */
+#define GD_MAX_WORKERS 16

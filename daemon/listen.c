@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/listen.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "daemon/limits.h"
+#include "format/endpoint.h"
+
+/* A probe of a socket must not wait for a busy daemon. */
+#define PROBE_MS 200
+
+static void lock_path(const struct gd_listener *listener, char *out, size_t out_bytes)
+{
+	snprintf(out, out_bytes, "%s.lock", listener->path);
+}
+
+/*
+ * Takes PATH.lock. Of several daemons that start at once one gets it; it ends with its holder, however
+ * that ends. A lock file that was removed between opening and locking is not the one that others see.
+ */
+static int take_lock(struct gd_listener *listener, struct gw_error *error)
+{
+	char path[WIRE_SOCKET_PATH_BYTES + 8];
+	struct stat locked, seen;
+
+	lock_path(listener, path, sizeof path);
+	for (int tries = 0; tries < 16; tries++) {
+		int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+		if (fd < 0)
+			return gw_fail_errno(error, errno, "cannot open %s", path);
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+			int failed = errno;
+
+			close(fd);
+			if (failed == EWOULDBLOCK)
+				return gw_fail(error, GW_E_EXISTS, GW_NO_OFFSET,
+					       "another gpt2d serves %s (it holds %s)",
+					       listener->path, path);
+			return gw_fail_errno(error, failed, "cannot lock %s", path);
+		}
+		if (fstat(fd, &locked) == 0 && stat(path, &seen) == 0 &&
+		    locked.st_dev == seen.st_dev && locked.st_ino == seen.st_ino) {
+			listener->lock_fd = fd;
+			return GW_OK;
+		}
+		close(fd);
+	}
+	return gw_fail(error, GW_E_IO, GW_NO_OFFSET, "%s is replaced again and again", path);
+}
+
+/* Removes a socket that nobody listens at; refuses to touch anything else. */
+static int clear_stale(const struct gd_listener *listener, struct gw_error *error)
+{
+	struct gw_error probe = GW_ERROR_INIT;
+	struct stat status;
+	int fd, code;
+
+	if (lstat(listener->path, &status) < 0)
+		return errno == ENOENT ?
+			       GW_OK :
+			       gw_fail_errno(error, errno, "cannot look at %s", listener->path);
+	if (!S_ISSOCK(status.st_mode))
+		return gw_fail(error, GW_E_EXISTS, GW_NO_OFFSET, "%s exists and is no socket",
+			       listener->path);
+	code = wire_connect(listener->path, wire_now_ms() + PROBE_MS, &fd, &probe);
+	if (code == GW_OK)
+		close(fd);
+	if (code != GW_E_CONNECT || probe.sys_errno != ECONNREFUSED)
+		return gw_fail(error, GW_E_EXISTS, GW_NO_OFFSET,
+			       "another program listens at %s%s%s", listener->path,
+			       code ? ": " : "", code ? probe.message : "");
+	if (unlink(listener->path) < 0)
+		return gw_fail_errno(error, errno, "cannot remove the stale socket %s",
+				     listener->path);
+	return GW_OK;
+}
+
+static int bind_socket(struct gd_listener *listener, mode_t mode, gid_t group,
+		       struct gw_error *error)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct stat status;
+	mode_t mask;
+	int failed;
+
+	memcpy(address.sun_path, listener->path, sizeof address.sun_path);
+	/* nobody may connect before group and mode are what they should be */
+	mask = umask(0777);
+	failed = bind(listener->fd, (const struct sockaddr *)&address, sizeof address);
+	umask(mask);
+	if (failed)
+		return gw_fail_errno(error, errno, "cannot bind %s", listener->path);
+	if (lstat(listener->path, &status) < 0)
+		return gw_fail_errno(error, errno, "cannot look at %s", listener->path);
+	listener->dev = status.st_dev;
+	listener->ino = status.st_ino;
+	if (group != GD_KEEP_GROUP && lchown(listener->path, (uid_t)-1, group) < 0)
+		return gw_fail_errno(error, errno, "cannot give %s to group %u", listener->path,
+				     (unsigned)group);
+	if (listen(listener->fd, GD_BACKLOG) < 0)
+		return gw_fail_errno(error, errno, "cannot listen at %s", listener->path);
+	if (chmod(listener->path, mode) < 0)
+		return gw_fail_errno(error, errno, "cannot give %s its mode", listener->path);
+	return GW_OK;
+}
+
+int gd_listener_init(struct gd_listener *listener, const char *path, mode_t mode, gid_t group,
+		     struct gw_error *error)
+{
+	int code;
+
+	*listener = (struct gd_listener){ .fd = -1, .lock_fd = -1 };
+	code = wire_socket_path(path, listener->path, error);
+	if (!code)
+		code = take_lock(listener, error);
+	if (!code)
+		code = clear_stale(listener, error);
+	if (!code) {
+		listener->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		code = listener->fd < 0 ? gw_fail_errno(error, errno, "cannot make a socket") :
+					  bind_socket(listener, mode, group, error);
+	}
+	if (code)
+		gd_listener_deinit(listener);
+	return code;
+}
+
+void gd_listener_deinit(struct gd_listener *listener)
+{
+	char path[WIRE_SOCKET_PATH_BYTES + 8];
+	struct stat status;
+
+	if (listener->ino && lstat(listener->path, &status) == 0 &&
+	    status.st_dev == listener->dev && status.st_ino == listener->ino)
+		unlink(listener->path);
+	if (listener->fd >= 0)
+		close(listener->fd);
+	if (listener->lock_fd >= 0) {
+		lock_path(listener, path, sizeof path);
+		unlink(path); /* while it is locked: see take_lock */
+		close(listener->lock_fd);
+	}
+	*listener = (struct gd_listener){ .fd = -1, .lock_fd = -1 };
+}

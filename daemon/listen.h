@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* The listening socket: taken over when it is stale, never from a daemon that lives. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "format/limits.h"
+#include "format/status.h"
+
+struct gd_listener {
+	int fd;      /* listening, non-blocking; -1: not open */
+	int lock_fd; /* PATH.lock, locked as long as we live */
+	char path[WIRE_SOCKET_PATH_BYTES];
+	dev_t dev; /* of the socket file, so that only ours is removed */
+	ino_t ino;
+};
+
+/*
+ * Listens at path with that mode and group (GD_KEEP_GROUP: as the system gives it). Errors: GW_E_EXISTS
+ * (another daemon serves it, or it is no socket), GW_E_PATH, GW_E_IO.
+ */
+int gd_listener_init(struct gd_listener *listener, const char *path, mode_t mode, gid_t group,
+		     struct gw_error *error);
+
+/* Closes, and removes the socket file if it is still ours. */
+void gd_listener_deinit(struct gd_listener *listener);
+
+#define GD_KEEP_GROUP ((gid_t)-1)

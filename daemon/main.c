@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+/* Start order and exit codes: 0 done, 1 failed, 2 usage, 4 I/O. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/board.h"
+#include "daemon/limits.h"
+#include "daemon/log.h"
+#include "daemon/options.h"
+#include "daemon/server.h"
+#include "format/endpoint.h"
+
+struct daemon {
+	struct gd_options options;
+	struct gd_server server;
+	struct gd_listener listener;
+	struct gd_boards *boards;
+	struct gd_watch signal_watch;
+};
+
+/* Descriptors 0 to 2 are taken, so that nothing else gets their numbers and is written to. */
+static void fill_standard_fds(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* All the descriptors that we may have, and limits that they can bear. */
+static void set_limits(const struct gd_options *options, struct gd_limits *out)
+{
+	struct rlimit limit = { 0 };
+	uint64_t most;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	most = limit.rlim_cur > 2 * GD_RESERVED_FDS ? limit.rlim_cur - GD_RESERVED_FDS :
+						      GD_RESERVED_FDS;
+	if (most > GD_MAX_CONNECTIONS)
+		most = GD_MAX_CONNECTIONS;
+	out->max_unread_fds_per_user = most / GD_USER_SHARE + WIRE_REPLY_FDS;
+	if (options->max_connections && options->max_connections < most)
+		most = options->max_connections;
+	out->max_connections = most;
+	out->max_connections_per_user = options->max_connections_per_user;
+	if (!out->max_connections_per_user)
+		out->max_connections_per_user =
+			most > 2 * GD_USER_SHARE ? most / GD_USER_SHARE : most;
+}
+
+static void signal_ready(struct gd_watch *watch, short events)
+{
+	struct daemon *daemon = watch->owner;
+	struct gw_error error = GW_ERROR_INIT;
+	struct signalfd_siginfo info;
+
+	(void)events;
+	while (read(watch->fd, &info, sizeof info) == sizeof info) {
+		if (info.ssi_signo != SIGHUP) {
+			gd_log("stopping on %s", sigabbrev_np((int)info.ssi_signo));
+			gd_loop_stop(daemon->server.loop);
+			return;
+		}
+		gd_log("looking at the packs again");
+		if (gd_store_scan(daemon->server.store, &error))
+			gd_log("%s", error.message);
+	}
+}
+
+/* Blocked before any thread starts, so that they all inherit it. */
+static int open_signals(struct daemon *daemon, struct gw_error *error)
+{
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (fd < 0)
+		return gw_fail_errno(error, errno, "cannot make a signalfd");
+	daemon->signal_watch = (struct gd_watch){ .fd = fd, .events = POLLIN,
+						  .ready = signal_ready, .owner = daemon };
+	return gd_loop_add(daemon->server.loop, &daemon->signal_watch, error);
+}
+
+static int open_store(struct daemon *daemon, struct gw_error *error)
+{
+	const struct gd_options *options = &daemon->options;
+	const struct gd_store_options store_options = { .directory = options->directory,
+							.share = options->share,
+							.small_pages = options->small_pages };
+	const struct gd_store_events events = { .published = gd_server_published,
+						.settled = gd_server_settled,
+						.removed = gd_server_removed,
+						.context = &daemon->server };
+	int code = gd_store_new(&store_options, &events, daemon->server.loop, daemon->boards,
+				&daemon->server.store, error);
+
+	for (size_t i = 0; i < options->n_models && !code; i++) {
+		const char *equals = strchr(options->models[i], '=');
+		char *name = strndup(options->models[i], (size_t)(equals - options->models[i]));
+
+		if (!name)
+			return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "no memory");
+		code = gd_store_pin(daemon->server.store, name, equals + 1, error);
+		free(name);
+	}
+	return code ? code : gd_store_scan(daemon->server.store, error);
+}
+
+static int open_socket(struct daemon *daemon, struct gw_error *error)
+{
+	const struct gd_options *options = &daemon->options;
+	char path[WIRE_SOCKET_PATH_BYTES];
+	int code = GW_OK;
+
+	if (!options->socket_path)
+		code = wire_daemon_socket_path(path, error);
+	if (!code)
+		code = gd_listener_init(&daemon->listener,
+					options->socket_path ? options->socket_path : path,
+					options->socket_mode, options->socket_group, error);
+	if (code)
+		return code;
+	daemon->server.listen_watch = (struct gd_watch){ .fd = daemon->listener.fd,
+							 .events = POLLIN,
+							 .ready = gd_server_accept,
+							 .owner = &daemon->server };
+	return gd_loop_add(daemon->server.loop, &daemon->server.listen_watch, error);
+}
+
+static void tell_start(const struct daemon *daemon)
+{
+	const struct gd_server *server = &daemon->server;
+
+	gd_log("listening at %s, waiting with %s", daemon->listener.path,
+	       gd_loop_backend(server->loop) == WIRE_BACKEND_IO_URING ? "io_uring" : "epoll");
+	if (gd_loop_note(server->loop)[0])
+		gd_log("%s", gd_loop_note(server->loop));
+	if (daemon->options.share == WIRE_SHARE_FILE)
+		gd_log("--share file: whoever truncates a pack ends the programs that read it");
+	if (gd_store_count(server->store) == 0)
+		gd_log("no pack in %s yet; SIGHUP looks again", daemon->options.directory);
+	gd_log("for programs that use it: export GPT2D_SOCKET=%s", daemon->listener.path);
+}
+
+static int run(struct daemon *daemon, struct gw_error *error)
+{
+	struct gd_server *server = &daemon->server;
+	int code;
+
+	server->start_ms = wire_now_ms();
+	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	set_limits(&daemon->options, &server->quota.limits);
+	if ((code = gd_loop_new(daemon->options.backend, &server->loop, error)) ||
+	    (code = open_signals(daemon, error)) || (code = gd_boards_new(&daemon->boards, error)) ||
+	    (code = open_socket(daemon, error)) || (code = open_store(daemon, error)))
+		return code;
+	tell_start(daemon);
+	return gd_loop_run(server->loop, error);
+}
+
+/* In the reverse order, whatever there is. */
+static void stop(struct daemon *daemon)
+{
+	struct gd_server *server = &daemon->server;
+
+	if (!server->loop)
+		return;
+	gd_loop_remove(server->loop, &server->listen_watch);
+	gd_listener_deinit(&daemon->listener);
+	gd_server_close_peers(server);
+	gd_store_free(server->store);
+	gd_boards_free(daemon->boards);
+	gd_loop_remove(server->loop, &daemon->signal_watch);
+	if (daemon->signal_watch.fd >= 0)
+		close(daemon->signal_watch.fd);
+	if (server->spare_fd >= 0)
+		close(server->spare_fd);
+	gd_loop_free(server->loop);
+}
+
+static int exit_code(int code)
+{
+	return code == GW_OK ? 0 : code == GW_E_IO ? 4 : 1;
+}
+
+int main(int argc, char **argv)
+{
+	static struct daemon daemon = { .listener = { .fd = -1, .lock_fd = -1 },
+					.signal_watch = { .fd = -1 } };
+	struct gw_error error = GW_ERROR_INIT;
+	int code;
+
+	fill_standard_fds();
+	gd_options_parse(argc, argv, &daemon.options);
+	code = run(&daemon, &error);
+	if (code)
+		gd_log("%s", error.message);
+	stop(&daemon);
+	return exit_code(code);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/memfd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* linux/memfd.h since 6.3; Debian 12's headers are older than its users' kernels. */
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+int gd_memfd_new(const char *name, unsigned flags, uint64_t size_bytes, int *out_fd,
+		 struct gw_error *error)
+{
+	int fd;
+
+	flags |= MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
+	if (fd < 0 && errno == EINVAL)
+		fd = memfd_create(name, flags);
+	if (fd < 0)
+		return gw_fail_errno(error, errno, "cannot make shared memory");
+	if (ftruncate(fd, (off_t)size_bytes) < 0) {
+		gw_fail_errno(error, errno, "cannot make shared memory of %" PRIu64 " bytes",
+			      size_bytes);
+		close(fd);
+		return GW_E_IO;
+	}
+	*out_fd = fd;
+	return GW_OK;
+}
+
+int gd_memfd_seal(int fd, int seals, struct gw_error *error)
+{
+	if (fchmod(fd, 0444) < 0)
+		return gw_fail_errno(error, errno, "cannot make shared memory read-only");
+	if (fcntl(fd, F_ADD_SEALS, seals) < 0)
+		return gw_fail_errno(error, errno, "cannot seal shared memory");
+	return GW_OK;
+}
+
+int gd_reopen(int fd, int *out_fd, struct gw_error *error)
+{
+	char path[32];
+	int reopened;
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	reopened = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (reopened < 0)
+		return gw_fail_errno(error, errno, "cannot reopen %s", path);
+	*out_fd = reopened;
+	return GW_OK;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* Shared memory that is handed out: making it, sealing it, descriptions of one's own. */
+#pragma once
+
+#include <stdint.h>
+
+#include "format/status.h"
+
+/*
+ * A memfd of that size, close-on-exec, sealable, not executable where the kernel knows that
+ * (MFD_NOEXEC_SEAL, Linux 6.3). flags: further MFD_ bits. Errors: GW_E_IO.
+ */
+int gd_memfd_new(const char *name, unsigned flags, uint64_t size_bytes, int *out_fd,
+		 struct gw_error *error);
+
+/* Mode 0444, so that another user's reopening for writing fails, then the seals. Errors: GW_E_IO. */
+int gd_memfd_seal(int fd, int seals, struct gw_error *error);
+
+/*
+ * An open description of its own of the same file, read-only, close-on-exec: whoever holds one cannot
+ * touch another's offset, flags or locks. Errors: GW_E_IO.
+ */
+int gd_reopen(int fd, int *out_fd, struct gw_error *error);

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/* Connections: taken in, read, told news, ended. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/limits.h"
+#include "daemon/log.h"
+#include "daemon/server.h"
+#include "format/endpoint.h"
+
+static void peer_attach(struct gd_peer *peer, struct gd_model *model)
+{
+	if (peer->attached)
+		peer->attached->attached--;
+	peer->attached = model;
+	if (model)
+		model->attached++;
+}
+
+static void peer_free(struct gd_peer *peer)
+{
+	struct gd_server *server = peer->server;
+
+	gd_loop_remove(server->loop, &peer->watch);
+	close(peer->watch.fd);
+	peer_attach(peer, NULL);
+	peer->user->unread_fds -= peer->unread_fds;
+	gd_quota_disconnect(&server->quota, peer->user);
+	*peer->at = peer->next;
+	if (peer->next)
+		peer->next->at = peer->at;
+	free(peer);
+}
+
+void gd_peer_settle_fds(struct gd_peer *peer)
+{
+	int unread_bytes = 0;
+
+	/* what the kernel holds for the peer: 0 once he has received all */
+	if (!peer->unread_fds || ioctl(peer->watch.fd, SIOCOUTQ, &unread_bytes) < 0 || unread_bytes)
+		return;
+	peer->user->unread_fds -= peer->unread_fds;
+	peer->unread_fds = 0;
+}
+
+/* A message that is none: says so where that is of use, and ends the connection. */
+static void peer_malformed(struct gd_peer *peer, int code, uint32_t request,
+			   const struct gw_error *error)
+{
+	if (code == GW_E_CLOSED) /* the usual end */
+		return;
+	gd_log_peer("uid %u, pid %d: %s", (unsigned)peer->user->uid, (int)peer->pid, error->message);
+	gd_request_refuse(peer, request,
+			  code == GW_E_WIRE_VERSION ? WIRE_REASON_VERSION : WIRE_REASON_MALFORMED,
+			  "%s", error->message);
+}
+
+/* A peer who waits for a load is not read: his answers come in order. */
+static void peer_watch(struct gd_peer *peer)
+{
+	gd_loop_change(peer->server->loop, &peer->watch, peer->waiting ? 0 : POLLIN);
+}
+
+static void peer_ready(struct gd_watch *watch, short events)
+{
+	struct gd_peer *peer = watch->owner;
+	struct gd_server *server = peer->server;
+
+	if (peer->waiting && events & (POLLHUP | POLLERR)) {
+		peer_free(peer);
+		return;
+	}
+	for (int i = 0; i < GD_MESSAGES_PER_TURN && !peer->waiting; i++) {
+		struct gw_error error = GW_ERROR_INIT;
+		struct wire_message message = { 0 };
+		size_t n_fds, foreign = 0;
+		int code = wire_receive(watch->fd, &message, NULL, 0, &n_fds, &foreign, 0, &error);
+
+		server->foreign_fds += foreign;
+		if (code == GW_E_TIMEOUT)
+			break; /* nothing more for now */
+		if (code)
+			peer_malformed(peer, code, message.request, &error);
+		if (code || !gd_request_answer(peer, &message)) {
+			peer_free(peer);
+			return;
+		}
+	}
+	peer_watch(peer);
+}
+
+/* Says no to a connection that is not taken in; best effort. */
+static void turn_away(struct gd_server *server, int fd, const char *why)
+{
+	struct wire_message message = { .type = WIRE_REFUSED,
+					.refused = { .reason = WIRE_REASON_LIMIT } };
+
+	server->refused_total++;
+	wire_put_text(message.refused.message, sizeof message.refused.message, why);
+	wire_send(fd, &message, NULL, 0, 0, NULL);
+	close(fd);
+}
+
+static void peer_new(struct gd_server *server, int fd)
+{
+	const int send_buffer_bytes = GD_SEND_BUFFER_BYTES;
+	struct gw_error error = GW_ERROR_INIT;
+	struct ucred credentials;
+	socklen_t size = sizeof credentials;
+	const char *reason = "no memory";
+	struct gd_peer *peer = calloc(1, sizeof *peer);
+
+	server->connections_total++;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
+		reason = "unknown user";
+	else if (peer)
+		peer->user = gd_quota_connect(&server->quota, credentials.uid, &reason);
+	if (!peer || !peer->user) {
+		if (peer)
+			gd_log_peer("uid %u is turned away: %s", (unsigned)credentials.uid, reason);
+		turn_away(server, fd, reason);
+		free(peer);
+		return;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer_bytes, sizeof send_buffer_bytes);
+	peer->server = server;
+	peer->pid = credentials.pid;
+	peer->watch = (struct gd_watch){ .fd = fd, .events = POLLIN, .ready = peer_ready,
+					 .owner = peer };
+	if (gd_loop_add(server->loop, &peer->watch, &error)) {
+		gd_log_peer("uid %u is turned away: %s", (unsigned)credentials.uid, error.message);
+		gd_quota_disconnect(&server->quota, peer->user);
+		turn_away(server, fd, error.message);
+		free(peer);
+		return;
+	}
+	peer->next = server->peers;
+	peer->at = &server->peers;
+	if (peer->next)
+		peer->next->at = &peer->next;
+	server->peers = peer;
+}
+
+/* No descriptor is left: with the one kept for this, the connection is taken in and turned away, so
+ * that it does not wake the loop for ever. */
+static void accept_with_spare(struct gd_server *server)
+{
+	int fd;
+
+	close(server->spare_fd);
+	fd = accept4(server->listen_watch.fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		turn_away(server, fd, "the daemon has no descriptor left");
+	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	gd_log_peer("a connection is turned away: no descriptor left");
+}
+
+void gd_server_accept(struct gd_watch *watch, short events)
+{
+	struct gd_server *server = watch->owner;
+
+	(void)events;
+	for (int i = 0; i < GD_ACCEPTS_PER_TURN; i++) {
+		int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC);
+
+		if (fd >= 0) {
+			peer_new(server, fd);
+		} else if (errno == EMFILE || errno == ENFILE) {
+			accept_with_spare(server);
+			return;
+		} else if (errno != EINTR && errno != ECONNABORTED) {
+			if (errno != EAGAIN)
+				gd_log_peer("accept failed: errno %d", errno);
+			return;
+		}
+	}
+}
+
+void gd_server_published(void *context, struct gd_model *model)
+{
+	struct gd_server *server = context;
+	struct wire_message news = { .type = WIRE_NEWS,
+				     .news = { .generation = model->generation,
+					       .epoch = model->epoch } };
+
+	/* who does not read his news goes without: the notice board says the same */
+	for (struct gd_peer *peer = server->peers; peer; peer = peer->next)
+		if (peer->attached == model)
+			wire_send(peer->watch.fd, &news, NULL, 0, 0, NULL);
+}
+
+void gd_server_settled(void *context, struct gd_model *model)
+{
+	struct gd_server *server = context;
+	struct gd_peer *next;
+
+	for (struct gd_peer *peer = server->peers; peer; peer = next) {
+		next = peer->next;
+		if (peer->waiting != model)
+			continue;
+		if (gd_request_settle(peer))
+			peer_watch(peer);
+		else
+			peer_free(peer);
+	}
+}
+
+void gd_server_removed(void *context, struct gd_model *model)
+{
+	struct gd_server *server = context;
+
+	gd_server_settled(context, model);
+	for (struct gd_peer *peer = server->peers; peer; peer = peer->next)
+		if (peer->attached == model)
+			peer_attach(peer, NULL);
+}
+
+void gd_server_close_peers(struct gd_server *server)
+{
+	while (server->peers)
+		peer_free(server->peers);
+}

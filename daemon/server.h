@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* What the daemon's parts share, and the connections. */
+#pragma once
+
+#include <stdint.h>
+
+#include "daemon/listen.h"
+#include "daemon/loop.h"
+#include "daemon/quota.h"
+#include "daemon/store.h"
+#include "format/wire.h"
+
+struct gd_peer;
+
+struct gd_server {
+	struct gd_loop *loop;
+	struct gd_store *store;
+	struct gd_quota quota;
+	struct gd_watch listen_watch;
+	struct gd_peer *peers; /* all connections */
+	int spare_fd;          /* given up to take in, and turn away, a connection when there is no other */
+	uint64_t start_ms;
+	uint64_t connections_total, attached_total, refused_total, foreign_fds;
+};
+
+/* A connection. */
+struct gd_peer {
+	struct gd_server *server;
+	struct gd_watch watch;
+	struct gd_user *user;
+	pid_t pid;
+	struct gd_model *attached; /* of the last ATTACHED; NULL: none, or it is withdrawn */
+	struct gd_model *waiting;  /* whose load is to be answered; NULL: none */
+	uint32_t waiting_request;
+	unsigned unread_fds; /* descriptors sent that may not have been received yet */
+	struct gd_peer *next, **at;
+};
+
+/* Takes in what waits at the listening socket. */
+void gd_server_accept(struct gd_watch *watch, short events);
+
+/* The store's events, with a struct gd_server as context. */
+void gd_server_published(void *context, struct gd_model *model);
+void gd_server_settled(void *context, struct gd_model *model);
+void gd_server_removed(void *context, struct gd_model *model);
+
+/* Ends all connections. */
+void gd_server_close_peers(struct gd_server *server);
+
+/*
+ * Answers one request (request.c). Returns whether the connection goes on.
+ */
+bool gd_request_answer(struct gd_peer *peer, const struct wire_message *request);
+/* Answers a peer that waits for its model's load, which has ended. Likewise. */
+bool gd_request_settle(struct gd_peer *peer);
+/* Says no, and counts it. Likewise. */
+bool gd_request_refuse(struct gd_peer *peer, uint32_t request, enum wire_reason reason,
+		       const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* Forgets the descriptors that peer has received meanwhile (peer.c). */
+void gd_peer_settle_fds(struct gd_peer *peer);

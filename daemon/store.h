@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* The models: which packs there are, what of them is served, and when they change. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "daemon/board.h"
+#include "daemon/image.h"
+#include "daemon/loop.h"
+#include "format/limits.h"
+#include "format/wire.h"
+
+struct gd_store;
+
+struct gd_model {
+	char name[WIRE_MODEL_BYTES];
+	char *path;
+	bool pinned;  /* by --model: stays although its file is gone */
+	bool found;   /* by the scan under way */
+	bool loading; /* a job is under way */
+	bool again;   /* look at the file once more when it is done */
+	bool removed; /* no longer in the store; freed when its job is done */
+	struct gd_model *next_leaving;
+	struct stat file; /* as last tried; st_ino 0: not yet */
+	struct gd_image *image; /* what is served; NULL: nothing */
+	uint64_t generation;    /* 0: none */
+	uint32_t epoch;
+	uint64_t load_us;
+	uint64_t attached;       /* connections whose last answer was this model */
+	uint64_t attached_total;
+	char message[WIRE_MESSAGE_TEXT_BYTES]; /* why the last load failed; "" if it did not */
+	struct gd_board board;
+};
+
+struct gd_store_options {
+	const char *directory; /* of *.gpt2w files, or NULL; borrowed */
+	enum wire_share share;
+	bool small_pages;
+};
+
+/* What the store tells its owner, on the loop. */
+struct gd_store_events {
+	/* a model's generation changed (0: no longer served); the model may be about to end */
+	void (*published)(void *context, struct gd_model *model);
+	/* a load ended, well or badly: who waits for it can be answered */
+	void (*settled)(void *context, struct gd_model *model);
+	/* the model ends with this call */
+	void (*removed)(void *context, struct gd_model *model);
+	void *context;
+};
+
+/* options and events are copied. Errors: GW_E_MEMORY, GW_E_IO. */
+int gd_store_new(const struct gd_store_options *options, const struct gd_store_events *events,
+		 struct gd_loop *loop, struct gd_boards *boards, struct gd_store **out_store,
+		 struct gw_error *error);
+void gd_store_free(struct gd_store *store); /* tells no events; NULL is fine */
+
+/* Adds a model that stays, named name, of the pack at path. Errors: GW_E_NAME, _EXISTS, _LIMIT, _MEMORY. */
+int gd_store_pin(struct gd_store *store, const char *name, const char *path,
+		 struct gw_error *error);
+
+/*
+ * Looks at the directory and all files again: what is new or has changed is loaded, what is gone is no
+ * longer served. Errors: GW_E_IO (the directory cannot be read: nothing is changed).
+ */
+int gd_store_scan(struct gd_store *store, struct gw_error *error);
+
+/* Models in ascending order of name. */
+size_t gd_store_count(const struct gd_store *store);
+struct gd_model *gd_store_at(const struct gd_store *store, size_t index);
+struct gd_model *gd_store_find(const struct gd_store *store, const char *name); /* NULL: none */
