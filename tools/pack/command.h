@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* The subcommands of gpt2-pack. Each gets its own argv, whose [0] is "gpt2-pack NAME". */
+#pragma once
+
+#include "format/digest.h"
+#include "tools/common/report.h"
+
+enum tool_exit pack_command_pack(int argc, char **argv);
+enum tool_exit pack_command_init(int argc, char **argv);
+enum tool_exit pack_command_info(int argc, char **argv);
+enum tool_exit pack_command_verify(int argc, char **argv);
+enum tool_exit pack_command_unpack(int argc, char **argv);
+
+/* What provenance records as the program. */
+#define PACK_TOOL "gpt2-pack " GW_RELEASE
+
+/*
+ * The dtype of a --dtype option: f32, f16 or bf16. TOOL_USAGE, after saying so, for another; q8 is
+ * named as what this release does not have.
+ */
+enum tool_exit pack_parse_dtype_option(const char *text, unsigned *out_dtype);
+
+/*
+ * Says what error says and returns the exit code for a command that makes a pack: there what the
+ * format does not allow (GW_E_SHAPE, GW_E_LIMIT …) is the fault of the input, not of a pack.
+ */
+enum tool_exit pack_fail_making(const char *subject, const struct gw_error *error,
+				enum tool_exit for_format);

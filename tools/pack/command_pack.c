@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/* gpt2-pack pack */
+#include <argp.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "format/outfile.h"
+#include "tools/common/number.h"
+#include "tools/pack/command.h"
+#include "tools/pack/copy.h"
+
+struct pack_arguments {
+	struct pack_wish wish;
+	const char *input, *output;
+	unsigned n_inputs;
+	bool force, quiet;
+	enum tool_exit refused; /* TOOL_DONE: the options are fine */
+};
+
+enum { PACK_OPTION_DTYPE = 256, PACK_OPTION_WTE, PACK_OPTION_WPE, PACK_OPTION_VOCAB,
+       PACK_OPTION_FORCE, PACK_OPTION_ZSTD, PACK_OPTION_ALL };
+
+static const struct argp_option pack_options[] = {
+	{ "output", 'o', "OUT.gpt2w", 0, "The pack to write", 0 },
+	{ "dtype", PACK_OPTION_DTYPE, "f32|f16|bf16", 0,
+	  "Element type of both tables; by default each keeps its own", 0 },
+	{ "wte", PACK_OPTION_WTE, "NAME", 0, "The tensor that is the token table", 0 },
+	{ "wpe", PACK_OPTION_WPE, "NAME|none", 0,
+	  "The tensor that is the position table; none: the model has no such table", 0 },
+	{ "vocab", PACK_OPTION_VOCAB, "N", 0, "Keep only the first N rows of wte", 0 },
+	{ "force", PACK_OPTION_FORCE, NULL, 0, "Replace OUT.gpt2w if it exists", 0 },
+	{ "quiet", 'q', NULL, 0, "No progress bar, no summary", 0 },
+	{ "zstd", PACK_OPTION_ZSTD, "LEVEL", OPTION_ARG_OPTIONAL | OPTION_HIDDEN, NULL, 0 },
+	{ "all", PACK_OPTION_ALL, NULL, OPTION_HIDDEN, NULL, 0 },
+	{ 0 },
+};
+
+/* Options that a later release will have must not be taken for granted in this one. */
+static void pack_refuse(struct pack_arguments *arguments, const char *what)
+{
+	tool_say("this release does not have %s", what);
+	arguments->refused = TOOL_USAGE;
+}
+
+static void pack_parse_vocab(struct pack_arguments *arguments, const char *text)
+{
+	struct gw_error error = GW_ERROR_INIT;
+
+	if (tool_parse_u64(text, "--vocab", 1, GW_MAX_TABLE_ROWS, &arguments->wish.n_vocab,
+			   &error) != GW_OK)
+		arguments->refused = tool_fail(NULL, &error);
+}
+
+static error_t pack_parse(int key, char *arg, struct argp_state *state)
+{
+	struct pack_arguments *arguments = state->input;
+
+	switch (key) {
+	case 'o':
+		arguments->output = arg;
+		return 0;
+	case 'q':
+		arguments->quiet = true;
+		return 0;
+	case PACK_OPTION_DTYPE:
+		if (pack_parse_dtype_option(arg, &arguments->wish.dtype) != TOOL_DONE)
+			arguments->refused = TOOL_USAGE;
+		return 0;
+	case PACK_OPTION_WTE:
+		arguments->wish.wte = arg;
+		return 0;
+	case PACK_OPTION_WPE:
+		arguments->wish.no_wpe = strcmp(arg, "none") == 0;
+		arguments->wish.wpe = arguments->wish.no_wpe ? NULL : arg;
+		return 0;
+	case PACK_OPTION_VOCAB:
+		pack_parse_vocab(arguments, arg);
+		return 0;
+	case PACK_OPTION_FORCE:
+		arguments->force = true;
+		return 0;
+	case PACK_OPTION_ZSTD:
+		pack_refuse(arguments, "compressed packs (--zstd)");
+		return 0;
+	case PACK_OPTION_ALL:
+		pack_refuse(arguments, "packs of all tensors (--all); it takes wte and wpe");
+		return 0;
+	case ARGP_KEY_ARG:
+		arguments->input = arg;
+		if (++arguments->n_inputs == 2)
+			pack_refuse(arguments, "checkpoints of several files given one by one; "
+					       "give it their directory or index");
+		return 0;
+	case ARGP_KEY_END:
+		if (!arguments->input)
+			argp_error(state, "INPUT is missing");
+		if (!arguments->output)
+			argp_error(state, "-o OUT.gpt2w is missing");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp pack_argp = {
+	.options = pack_options,
+	.parser = pack_parse,
+	.args_doc = "INPUT -o OUT.gpt2w",
+	.doc = "Convert a checkpoint's embedding tables into a pack."
+	       "\vINPUT is a safetensors file, the model.safetensors.index.json of a sharded "
+	       "checkpoint, or a directory that holds either. The tables are found by their names, "
+	       "wte.weight and wpe.weight, with or without the prefixes transformer., model., "
+	       "module. and _orig_mod.; --wte and --wpe name them otherwise.",
+};
+
+static void pack_say_done(const struct pack_arguments *arguments, const struct pack_plan *plan,
+			  uint64_t bytes, const struct gw_digest *content_id)
+{
+	const struct pack_table *wte = &plan->tables[0], *wpe = &plan->tables[1];
+	char positions[96] = "no wpe", size[TOOL_SIZE_TEXT_BYTES], id[GW_DIGEST_TEXT_BYTES];
+	char quoted[256];
+
+	if (plan->n_tables == 2)
+		snprintf(positions, sizeof positions, "wpe [%" PRIu64 ", %" PRIu64 "] %s", wpe->rows,
+			 wpe->columns, gw_dtype_name(wpe->to));
+	tool_say("%s: wte [%" PRIu64 ", %" PRIu64 "] %s, %s, %s, content id %s",
+		 gw_quote(arguments->output, strlen(arguments->output), quoted, sizeof quoted),
+		 wte->rows, wte->columns, gw_dtype_name(wte->to), positions,
+		 tool_size_text(bytes, size), gw_digest_text(content_id, id));
+}
+
+static void pack_say_warnings(const struct pack_plan *plan)
+{
+	if (plan->warning[0])
+		tool_say("note: %s", plan->warning);
+	for (size_t i = 0; i < plan->n_tables; i++) {
+		if (plan->tables[i].n_overflowed)
+			tool_say("warning: %" PRIu64 " finite values of %s are too large for %s and "
+				 "became infinite",
+				 plan->tables[i].n_overflowed, i == 0 ? "wte" : "wpe",
+				 gw_dtype_name(plan->tables[i].to));
+	}
+}
+
+static void pack_fill_provenance(const struct pack_source *source, const struct pack_plan *plan,
+				 const struct gw_digest *digest, struct gw_provenance *out)
+{
+	*out = (struct gw_provenance){
+		.source_bytes = pack_source_bytes(source),
+		.source_digest = *digest,
+	};
+	snprintf(out->source_format, sizeof out->source_format, "%s", source->format);
+	snprintf(out->source_name, sizeof out->source_name, "%s", pack_source_name(source));
+	snprintf(out->tool, sizeof out->tool, "%s", PACK_TOOL);
+	snprintf(out->note, sizeof out->note, "%s", plan->note);
+}
+
+/* The source is open, the plan is made; nothing is left behind on failure. */
+static int pack_write(const struct pack_arguments *arguments, const struct pack_source *source,
+		      struct pack_plan *plan, uint64_t *out_bytes, struct gw_digest *out_content_id,
+		      struct gw_error *error)
+{
+	struct gw_tensor tensors[2];
+	struct gw_provenance provenance;
+	struct tool_progress progress;
+	struct gw_writer *writer = NULL;
+	struct gw_digest digest;
+	int code = GW_OK;
+
+	for (size_t i = 0; code == GW_OK && i < source->n_files; i++)
+		code = gw_outfile_refuse_same(arguments->output, source->files[i].status.st_dev,
+					      source->files[i].status.st_ino, error);
+	for (size_t i = 0; i < plan->n_tables; i++)
+		tensors[i] = pack_table_declare(plan->tables[i].role, plan->tables[i].to,
+						plan->tables[i].rows, plan->tables[i].columns);
+	if (code == GW_OK)
+		code = gw_writer_new(arguments->output, arguments->force, tensors, plan->n_tables,
+				     &writer, error);
+	if (code != GW_OK)
+		return code;
+	tool_progress_start(&progress, "packing", pack_source_bytes(source), arguments->quiet);
+	code = pack_copy(source, plan, writer, &progress, &digest, error);
+	tool_progress_end(&progress);
+	if (code == GW_OK) {
+		pack_fill_provenance(source, plan, &digest, &provenance);
+		*out_bytes = gw_writer_image_bytes(writer);
+		code = gw_writer_finish(writer, &provenance, plan->n_layer, plan->n_head,
+					out_content_id, error);
+	}
+	gw_writer_free(writer);
+	return code;
+}
+
+enum tool_exit pack_command_pack(int argc, char **argv)
+{
+	struct pack_arguments arguments = { 0 };
+	struct gw_error error = GW_ERROR_INIT;
+	struct pack_source *source = NULL;
+	struct gw_digest content_id;
+	struct pack_plan plan;
+	uint64_t bytes = 0;
+	char names[PACK_NAMES_TEXT_BYTES];
+	int code;
+
+	argp_parse(&pack_argp, argc, argv, 0, NULL, &arguments);
+	if (arguments.refused)
+		return arguments.refused;
+	code = pack_source_open(arguments.input, &source, &error);
+	if (code != GW_OK)
+		return pack_fail_making(arguments.input, &error, TOOL_INPUT);
+	code = pack_plan_make(source, &arguments.wish, &plan, &error);
+	if (code != GW_OK) {
+		enum tool_exit exit_code = tool_fail(arguments.input, &error);
+
+		tool_say("it holds %s", pack_names_text(source, names));
+		pack_source_free(source);
+		return exit_code;
+	}
+	code = pack_write(&arguments, source, &plan, &bytes, &content_id, &error);
+	pack_source_free(source);
+	if (code != GW_OK)
+		return pack_fail_making(NULL, &error, TOOL_INPUT);
+	pack_say_warnings(&plan);
+	if (!arguments.quiet)
+		pack_say_done(&arguments, &plan, bytes, &content_id);
+	return TOOL_DONE;
+}

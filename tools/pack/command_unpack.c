@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/* gpt2-pack unpack */
+#include <argp.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "tools/common/number.h"
+#include "tools/pack/command.h"
+#include "tools/pack/export.h"
+#include "tools/pack/open.h"
+
+struct pack_unpack {
+	const char *input, *output;
+	bool force, quiet;
+};
+
+enum { PACK_OPTION_FORCE = 256 };
+
+static const struct argp_option pack_unpack_options[] = {
+	{ "output", 'o', "OUT.safetensors", 0, "The file to write", 0 },
+	{ "force", PACK_OPTION_FORCE, NULL, 0, "Replace OUT.safetensors if it exists", 0 },
+	{ "quiet", 'q', NULL, 0, "No progress bar, no summary", 0 },
+	{ 0 },
+};
+
+static error_t pack_unpack_parse(int key, char *arg, struct argp_state *state)
+{
+	struct pack_unpack *unpack = state->input;
+
+	switch (key) {
+	case 'o':
+		unpack->output = arg;
+		return 0;
+	case 'q':
+		unpack->quiet = true;
+		return 0;
+	case PACK_OPTION_FORCE:
+		unpack->force = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (unpack->input)
+			argp_error(state, "unpack takes one pack");
+		unpack->input = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!unpack->input)
+			argp_error(state, "FILE is missing");
+		if (!unpack->output)
+			argp_error(state, "-o OUT.safetensors is missing");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp pack_unpack_argp = {
+	.options = pack_unpack_options,
+	.parser = pack_unpack_parse,
+	.args_doc = "FILE -o OUT.safetensors",
+	.doc = "Convert a pack into a safetensors file."
+	       "\vThe values are the same bit for bit. Every block is verified while it is copied; "
+	       "if one is damaged there is no output and the exit status is 5.",
+};
+
+static int pack_unpack_write(const struct pack_unpack *unpack, const struct pack_file *file,
+			     const struct gw_pack *pack, struct gw_error *error)
+{
+	struct tool_progress progress;
+	struct gw_outfile *out = NULL;
+	int code = gw_outfile_refuse_same(unpack->output, file->status.st_dev,
+					  file->status.st_ino, error);
+
+	if (code == GW_OK)
+		code = gw_outfile_create(unpack->output, unpack->force, &out, error);
+	if (code != GW_OK)
+		return code;
+	tool_progress_start(&progress, "unpacking", file->size_bytes, unpack->quiet);
+	code = pack_export(file, pack, out, &progress, error);
+	tool_progress_end(&progress);
+	if (code == GW_OK)
+		code = gw_outfile_commit(out, error);
+	gw_outfile_free(out);
+	return code;
+}
+
+enum tool_exit pack_command_unpack(int argc, char **argv)
+{
+	struct pack_unpack unpack = { 0 };
+	struct gw_error error = GW_ERROR_INIT;
+	struct pack_file file = PACK_FILE_INIT;
+	struct gw_pack *pack = NULL;
+	enum tool_exit result = TOOL_DONE;
+	char quoted[256], size[TOOL_SIZE_TEXT_BYTES], id[GW_DIGEST_TEXT_BYTES];
+
+	argp_parse(&pack_unpack_argp, argc, argv, 0, NULL, &unpack);
+	if (pack_open_pack(unpack.input, &file, &pack, &error) != GW_OK)
+		return tool_fail(unpack.input, &error);
+	if (pack_unpack_write(&unpack, &file, pack, &error) != GW_OK)
+		result = tool_fail(NULL, &error);
+	else if (!unpack.quiet)
+		tool_say("%s: %u tensors of %s, content id %s",
+			 gw_quote(unpack.output, strlen(unpack.output), quoted, sizeof quoted),
+			 pack->superblock.n_tensors, tool_size_text(file.size_bytes, size),
+			 gw_digest_text(&pack->superblock.content_id, id));
+	gw_pack_free(pack);
+	pack_file_close(&file);
+	return result;
+}

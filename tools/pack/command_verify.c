@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/* gpt2-pack verify */
+#include <argp.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/reader.h"
+#include "tools/common/progress.h"
+#include "tools/pack/command.h"
+#include "tools/pack/file.h"
+#include "tools/pack/kind.h"
+#include "tools/pack/open.h"
+
+struct pack_verify {
+	bool quiet;
+	char **files;
+	unsigned n_files;
+};
+
+static const struct argp_option pack_verify_options[] = {
+	{ "quiet", 'q', NULL, 0, "No progress bar, and nothing for a pack that is good", 0 },
+	{ 0 },
+};
+
+static error_t pack_verify_parse(int key, char *arg, struct argp_state *state)
+{
+	struct pack_verify *verify = state->input;
+
+	(void)arg;
+	switch (key) {
+	case 'q':
+		verify->quiet = true;
+		return 0;
+	case ARGP_KEY_ARGS:
+		verify->files = state->argv + state->next;
+		verify->n_files = (unsigned)(state->argc - state->next);
+		return 0;
+	case ARGP_KEY_NO_ARGS:
+		argp_error(state, "FILE is missing");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp pack_verify_argp = {
+	.options = pack_verify_options,
+	.parser = pack_verify_parse,
+	.args_doc = "FILE...",
+	.doc = "Check every byte of packs."
+	       "\vEvery damaged block is named, with its bytes and the rows it holds. The exit "
+	       "status is 0 if all packs verify, 5 if one does not.",
+};
+
+/* Says which bytes of the pack are bad and what they were. */
+static void pack_say_bad(const char *name, const struct gw_unit *unit)
+{
+	const struct gw_tensor *tensor = unit->tensor;
+	uint64_t end = unit->offset_bytes + unit->size_bytes - 1;
+	uint64_t first;
+	char quoted[128];
+
+	if (!tensor) {
+		tool_say("%s: bytes %" PRIu64 " to %" PRIu64
+			 ", which belong to no tensor, are not all zero",
+			 name, unit->offset_bytes, end);
+		return;
+	}
+	first = unit->offset_bytes - tensor->data_offset;
+	tool_say("%s: bytes %" PRIu64 " to %" PRIu64 " are damaged: \"%s\", rows %" PRIu64
+		 " to %" PRIu64,
+		 name, unit->offset_bytes, end,
+		 gw_quote(tensor->name, strlen(tensor->name), quoted, sizeof quoted),
+		 first / tensor->row_bytes, (first + unit->size_bytes - 1) / tensor->row_bytes);
+}
+
+/* Goes on after a bad unit, so that all of them are named. *out_n_bad: how many. */
+static int pack_verify_units(const struct pack_file *file, const struct gw_pack *pack,
+			     const char *name, bool quiet, uint64_t *out_n_bad,
+			     struct gw_error *error)
+{
+	uint64_t n_units = gw_pack_unit_count(pack), n_bad = 0;
+	uint8_t *buffer = malloc(GW_HUGE_PAGE_BYTES); /* no unit is larger */
+	struct tool_progress progress;
+	int code = GW_OK;
+
+	if (!buffer)
+		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+	posix_fadvise(file->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	tool_progress_start(&progress, "verifying", file->size_bytes, quiet);
+	for (uint64_t i = 0; code == GW_OK && i < n_units; i++) {
+		struct gw_unit unit = gw_pack_unit(pack, i);
+
+		code = pack_file_read(file, buffer, unit.size_bytes, unit.offset_bytes, error);
+		if (code != GW_OK)
+			break;
+		if (gw_pack_verify_unit(pack, i, buffer, NULL) != GW_OK) {
+			bool shown = progress.enabled;
+
+			tool_progress_end(&progress);
+			pack_say_bad(name, &unit);
+			progress.enabled = shown;
+			n_bad++;
+		}
+		tool_progress_add(&progress, unit.size_bytes);
+	}
+	tool_progress_end(&progress);
+	free(buffer);
+	*out_n_bad = n_bad;
+	return code;
+}
+
+static enum tool_exit pack_verify_file(const char *path, bool quiet)
+{
+	struct gw_error error = GW_ERROR_INIT;
+	struct pack_file file = PACK_FILE_INIT;
+	struct gw_pack *pack = NULL;
+	uint64_t n_bad = 0;
+	char name[256], id[GW_DIGEST_TEXT_BYTES];
+	enum tool_exit result;
+	int code = pack_open_pack(path, &file, &pack, &error);
+
+	gw_quote(path, strlen(path), name, sizeof name);
+	if (code == GW_OK)
+		code = pack_verify_units(&file, pack, name, quiet, &n_bad, &error);
+	if (code == GW_OK)
+		code = pack_file_unchanged(&file, &error);
+	if (code != GW_OK) {
+		result = tool_fail(path, &error);
+	} else if (n_bad) {
+		tool_say("%s: does not verify: %" PRIu64 " of %" PRIu64
+			 " blocks and gaps are damaged",
+			 name, n_bad, gw_pack_unit_count(pack));
+		result = TOOL_VERIFY;
+	} else {
+		if (!quiet)
+			printf("%s: good, %" PRIu64 " bytes, content id %s\n", name,
+			       file.size_bytes, gw_digest_text(&pack->superblock.content_id, id));
+		result = TOOL_DONE;
+	}
+	gw_pack_free(pack);
+	pack_file_close(&file);
+	return result;
+}
+
+enum tool_exit pack_command_verify(int argc, char **argv)
+{
+	struct pack_verify verify = { 0 };
+	enum tool_exit worst = TOOL_DONE;
+
+	argp_parse(&pack_verify_argp, argc, argv, 0, NULL, &verify);
+	for (unsigned i = 0; i < verify.n_files; i++) {
+		enum tool_exit one = pack_verify_file(verify.files[i], verify.quiet);
+
+		if (one > worst)
+			worst = one;
+	}
+	return worst;
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "format/dtype.h"
+#include "tools/common/number.h"
+#include "tools/pack/describe.h"
+
+static const char *pack_role_text(uint8_t role)
+{
+	return role == GW_ROLE_WTE ? "wte" : role == GW_ROLE_WPE ? "wpe" : "";
+}
+
+static void pack_print_provenance(const struct gw_provenance *from)
+{
+	char quoted[512], digest[GW_DIGEST_TEXT_BYTES], size[TOOL_SIZE_TEXT_BYTES];
+
+	printf("source      %s",
+	       gw_quote(from->source_format, strlen(from->source_format), quoted, sizeof quoted));
+	if (from->source_name[0])
+		printf(" \"%s\"", gw_quote(from->source_name, strlen(from->source_name), quoted,
+					   sizeof quoted));
+	if (from->source_bytes)
+		printf(", %s, XXH3-128 %s", tool_size_text(from->source_bytes, size),
+		       gw_digest_text(&from->source_digest, digest));
+	if (from->note[0])
+		printf("\nnote        %s",
+		       gw_quote(from->note, strlen(from->note), quoted, sizeof quoted));
+	printf("\npacked by   %s\n",
+	       gw_quote(from->tool, strlen(from->tool), quoted, sizeof quoted));
+}
+
+static void pack_print_pack(const struct gw_pack *pack)
+{
+	const struct gw_superblock *superblock = &pack->superblock;
+	char quoted[64], shape[PACK_SHAPE_TEXT_BYTES], size[TOOL_SIZE_TEXT_BYTES];
+	char id[GW_DIGEST_TEXT_BYTES];
+
+	printf("format      gpt2w %u.%u, %s\n", GW_VERSION_MAJOR, superblock->version_minor,
+	       tool_size_text(superblock->file_bytes, size));
+	printf("content id  %s\n", gw_digest_text(&superblock->content_id, id));
+	printf("model       n_vocab %" PRIu64 ", n_positions %" PRIu64 ", n_embd %" PRIu64,
+	       pack->wte->shape[0], pack->wpe ? pack->wpe->shape[0] : 0, pack->wte->shape[1]);
+	if (superblock->n_layer)
+		printf(", n_layer %" PRIu64, superblock->n_layer);
+	if (superblock->n_head)
+		printf(", n_head %" PRIu64, superblock->n_head);
+	putchar('\n');
+	pack_print_provenance(&pack->provenance);
+	printf("\n%-4s  %-5s %-18s %12s %12s %14s  %s\n", "role", "dtype", "shape", "row bytes",
+	       "offset", "bytes", "name");
+	for (uint32_t i = 0; i < superblock->n_tensors; i++) {
+		const struct gw_tensor *tensor = &pack->tensors[i];
+
+		printf("%-4s  %-5s %-18s %12" PRIu64 " %12" PRIu64 " %14" PRIu64 "  %s\n",
+		       pack_role_text(tensor->role), gw_dtype_name(tensor->dtype),
+		       pack_shape_text(tensor->rank, tensor->shape, shape), tensor->row_bytes,
+		       tensor->data_offset, tensor->data_bytes,
+		       gw_quote(tensor->name, strlen(tensor->name), quoted, sizeof quoted));
+	}
+}
+
+static void pack_dump_head(const struct gw_pack *pack)
+{
+	const struct gw_superblock *superblock = &pack->superblock;
+	const struct gw_provenance *from = &pack->provenance;
+	char id[GW_DIGEST_TEXT_BYTES], digest[GW_DIGEST_TEXT_BYTES];
+	json_t *provenance = json_pack(
+		"{s:s, s:s, s:I, s:s, s:s, s:s}", "source_format", from->source_format,
+		"source_name", from->source_name, "source_bytes", (json_int_t)from->source_bytes,
+		"source_digest", gw_digest_text(&from->source_digest, digest), "tool", from->tool,
+		"note", from->note);
+	json_t *head = json_pack(
+		"{s:s, s:[i, i], s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "format", "gpt2w",
+		"version", GW_VERSION_MAJOR, (int)superblock->version_minor, "file_bytes",
+		(json_int_t)superblock->file_bytes, "image_bytes",
+		(json_int_t)superblock->image_bytes, "content_id",
+		gw_digest_text(&superblock->content_id, id), "n_vocab",
+		(json_int_t)pack->wte->shape[0], "n_positions",
+		(json_int_t)(pack->wpe ? pack->wpe->shape[0] : 0), "n_embd",
+		(json_int_t)pack->wte->shape[1], "n_layer", (json_int_t)superblock->n_layer,
+		"n_head", (json_int_t)superblock->n_head, "provenance", provenance);
+
+	json_dumpf(head, stdout, JSON_EMBED);
+	json_decref(head);
+}
+
+/* One tensor at a time: a pack may have thousands. */
+static void pack_dump_pack(const struct gw_pack *pack)
+{
+	putchar('{');
+	pack_dump_head(pack);
+	fputs(", \"tensors\": [", stdout);
+	for (uint32_t i = 0; i < pack->superblock.n_tensors; i++) {
+		const struct gw_tensor *tensor = &pack->tensors[i];
+		json_t *shape = json_array();
+		json_t *object;
+
+		for (unsigned k = 0; k < tensor->rank; k++)
+			json_array_append_new(shape, json_integer((json_int_t)tensor->shape[k]));
+		object = json_pack("{s:s, s:s?, s:s, s:o, s:I, s:I, s:I}", "name", tensor->name,
+				   "role", tensor->role ? pack_role_text(tensor->role) : NULL,
+				   "dtype", gw_dtype_name(tensor->dtype), "shape", shape,
+				   "row_bytes", (json_int_t)tensor->row_bytes, "offset",
+				   (json_int_t)tensor->data_offset, "bytes",
+				   (json_int_t)tensor->data_bytes);
+		fputs(i ? ", " : "", stdout);
+		json_dumpf(object, stdout, 0);
+		json_decref(object);
+	}
+	puts("]}");
+}
+
+void pack_describe_pack(const struct gw_pack *pack, bool json)
+{
+	if (json)
+		pack_dump_pack(pack);
+	else
+		pack_print_pack(pack);
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* Element types of safetensors files: their names, sizes, and which of them a pack can hold. */
+#pragma once
+
+#include <stdint.h>
+
+/* Index into the table; names and sizes are those of the safetensors specification. */
+enum pack_element { PACK_ELEMENT_UNKNOWN = -1 };
+
+/* The number of a type by its name ("F32"), or PACK_ELEMENT_UNKNOWN. */
+int pack_element_find(const char *name);
+
+const char *pack_element_name(int element);
+unsigned pack_element_bits(int element);
+
+/* enum gw_dtype of a type that a table may have: F32, F16, BF16; GW_DTYPE_NONE for the others. */
+unsigned pack_element_dtype(int element);

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+#include "tools/pack/source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/pack/config.h"
+#include "tools/pack/kind.h"
+#include "tools/pack/limits.h"
+#include "tools/pack/safetensors.h"
+
+int pack_list_add(struct pack_list *list, const struct pack_tensor *tensor, struct gw_error *error)
+{
+	struct pack_tensor *items = list->items;
+	size_t room = list->room ? list->room * 2 : 64;
+	char *name;
+
+	if (list->n >= PACK_MAX_SOURCE_TENSORS)
+		return gw_fail(error, GW_E_SOURCE, GW_NO_OFFSET,
+			       "more than %" PRIu64 " tensors", PACK_MAX_SOURCE_TENSORS);
+	if (list->n == list->room) {
+		items = reallocarray(list->items, room, sizeof *items);
+		if (!items)
+			return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+		list->items = items;
+		list->room = room;
+	}
+	name = strdup(tensor->name);
+	if (!name)
+		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+	items[list->n] = *tensor;
+	items[list->n++].name = name;
+	return GW_OK;
+}
+
+void pack_list_clear(struct pack_list *list)
+{
+	for (size_t i = 0; i < list->n; i++)
+		free(list->items[i].name);
+	free(list->items);
+	*list = (struct pack_list){ 0 };
+}
+
+static int pack_by_name(const void *a, const void *b)
+{
+	const struct pack_tensor *left = a, *right = b;
+
+	return strcmp(left->name, right->name);
+}
+
+void pack_list_sort(struct pack_list *list)
+{
+	if (list->n > 1)
+		qsort(list->items, list->n, sizeof *list->items, pack_by_name);
+}
+
+struct pack_tensor *pack_list_find(const struct pack_list *list, const char *name)
+{
+	struct pack_tensor key = { .name = (char *)(uintptr_t)name };
+
+	return list->n ? bsearch(&key, list->items, list->n, sizeof key, pack_by_name) : NULL;
+}
+
+char *pack_shape_text(unsigned rank, const uint64_t *shape, char out[PACK_SHAPE_TEXT_BYTES])
+{
+	int at = snprintf(out, PACK_SHAPE_TEXT_BYTES, "[");
+
+	/* 8 dimensions of at most 20 digits and their commas fit */
+	for (unsigned i = 0; i < rank; i++)
+		at += snprintf(out + at, PACK_SHAPE_TEXT_BYTES - (size_t)at, "%s%" PRIu64,
+			       i ? ", " : "", shape[i]);
+	snprintf(out + at, PACK_SHAPE_TEXT_BYTES - (size_t)at, "]");
+	return out;
+}
+
+static int pack_single_open(struct pack_file *file, struct pack_source *source,
+			    struct gw_error *error)
+{
+	source->format = "safetensors";
+	source->files = calloc(1, sizeof *source->files);
+	if (!source->files)
+		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+	source->files[0] = *file;
+	source->n_files = 1;
+	*file = (struct pack_file)PACK_FILE_INIT;
+	return pack_safetensors_list(&source->files[0], 0, &source->tensors, error);
+}
+
+/* file: consumed in any case. folder_fd: the directory that it lies in. */
+static int pack_open_kind(int folder_fd, struct pack_file *file, struct pack_source *source,
+			  struct gw_error *error)
+{
+	uint8_t head[PACK_KIND_BYTES];
+	uint64_t n = file->size_bytes < sizeof head ? file->size_bytes : sizeof head;
+	enum pack_kind kind;
+	char quoted[128];
+	int code = pack_file_read(file, head, n, 0, error);
+
+	if (code == GW_OK) {
+		kind = pack_kind_detect(head, n);
+		if (kind == PACK_KIND_JSON)
+			code = pack_sharded_open(folder_fd, file, source, error);
+		else if (kind == PACK_KIND_SAFETENSORS || kind == PACK_KIND_UNKNOWN)
+			code = pack_single_open(file, source, error);
+		else
+			code = gw_fail(error, GW_E_SOURCE_KIND, 0, "%s is %s",
+				       gw_quote(file->name, strlen(file->name), quoted,
+						sizeof quoted),
+				       pack_kind_phrase(kind));
+	}
+	pack_file_close(file);
+	return code;
+}
+
+/* The checkpoint in a directory as it was downloaded. */
+static int pack_open_folder(int folder_fd, struct pack_source *source, struct gw_error *error)
+{
+	static const char *const names[] = { "model.safetensors", "model.safetensors.index.json" };
+	static const char *const others[] = { "pytorch_model.bin", "pytorch_model.bin.index.json",
+					      "tf_model.h5",       "flax_model.msgpack",
+					      "model.ckpt.index",  "ckpt.pt" };
+
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		struct pack_file file = PACK_FILE_INIT;
+		struct gw_error inner = GW_ERROR_INIT;
+		int code = pack_file_open(folder_fd, names[i], &file, &inner);
+
+		if (code == GW_E_IO && inner.sys_errno == ENOENT)
+			continue;
+		if (code != GW_OK) {
+			if (error)
+				*error = inner;
+			return code;
+		}
+		code = pack_open_kind(folder_fd, &file, source, error);
+		return code == GW_OK ? pack_config_read(folder_fd, &source->config, error) : code;
+	}
+	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+		if (faccessat(folder_fd, others[i], F_OK, 0) == 0)
+			return gw_fail(error, GW_E_SOURCE_KIND, GW_NO_OFFSET,
+				       "the directory holds %s, which this release does not read, "
+				       "and neither %s nor %s",
+				       others[i], names[0], names[1]);
+	}
+	return gw_fail(error, GW_E_SOURCE_KIND, GW_NO_OFFSET,
+		       "the directory holds neither %s nor %s", names[0], names[1]);
+}
+
+/* A file: the directory of an index is where its shards are. */
+static int pack_open_path(const char *path, struct pack_source *source, struct gw_error *error)
+{
+	struct pack_file file = PACK_FILE_INIT;
+	const char *slash = strrchr(path, '/');
+	char *folder;
+	int folder_fd;
+	int code = pack_file_open(AT_FDCWD, path, &file, error);
+
+	if (code != GW_OK)
+		return code;
+	folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	folder_fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	/* a folder that cannot be opened (no read permission) matters only to an index, whose
+	 * shards then cannot be opened either */
+	free(folder);
+	code = pack_open_kind(folder_fd, &file, source, error);
+	if (folder_fd >= 0)
+		close(folder_fd);
+	return code;
+}
+
+int pack_source_open(const char *path, struct pack_source **out_source, struct gw_error *error)
+{
+	struct pack_source *source = calloc(1, sizeof *source);
+	int folder_fd;
+	int code;
+
+	if (!source)
+		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+	folder_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (folder_fd >= 0) {
+		code = pack_open_folder(folder_fd, source, error);
+		close(folder_fd);
+	} else {
+		code = pack_open_path(path, source, error);
+	}
+	if (code != GW_OK) {
+		pack_source_free(source);
+		return code;
+	}
+	*out_source = source;
+	return GW_OK;
+}
+
+void pack_source_free(struct pack_source *source)
+{
+	if (!source)
+		return;
+	for (size_t i = 0; i < source->n_files; i++)
+		pack_file_close(&source->files[i]);
+	free(source->files);
+	pack_list_clear(&source->tensors);
+	free(source);
+}
+
+uint64_t pack_source_bytes(const struct pack_source *source)
+{
+	uint64_t bytes = 0;
+
+	/* at most 512 sizes of files, each below 2^63; a sum that wraps is only reported */
+	for (size_t i = 0; i < source->n_files; i++)
+		bytes += source->files[i].size_bytes;
+	return bytes;
+}
+
+const char *pack_source_name(const struct pack_source *source)
+{
+	return source->files[0].name;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/* A checkpoint, whatever its wrapping: a list of tensors that lie in files. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "format/limits.h"
+#include "format/status.h"
+#include "tools/pack/file.h"
+
+struct pack_tensor {
+	char *name; /* valid UTF-8, may hold control characters */
+	int element; /* see element.h */
+	unsigned rank;
+	uint64_t shape[GW_MAX_RANK];
+	size_t file;           /* index into files */
+	uint64_t offset_bytes; /* in that file; aligned to nothing */
+	uint64_t size_bytes;
+};
+
+/* A growing list; pack_list_clear ends it. */
+struct pack_list {
+	struct pack_tensor *items;
+	size_t n, room;
+};
+
+/* What config.json says; 0: nothing. */
+struct pack_config {
+	uint64_t n_layer, n_head, n_vocab, n_positions, n_embd;
+};
+
+struct pack_source {
+	const char *format;      /* "safetensors", "safetensors-sharded" */
+	struct pack_file *files; /* in the order in which the source names them */
+	size_t n_files;
+	struct pack_list tensors;
+	struct pack_config config;
+};
+
+/*
+ * Opens the checkpoint at path: a file, or a directory as it was downloaded. Everything about its
+ * structure is checked, no tensor data are read. *out_source is the caller's; untouched on failure.
+ * Errors: GW_E_SOURCE (malformed, offset says where), GW_E_SOURCE_KIND (something else; says what),
+ * GW_E_NOT_FILE, GW_E_IO, GW_E_CHANGED, GW_E_MEMORY.
+ */
+int pack_source_open(const char *path, struct pack_source **out_source, struct gw_error *error);
+
+void pack_source_free(struct pack_source *source); /* NULL is fine */
+
+/* All files together. */
+uint64_t pack_source_bytes(const struct pack_source *source);
+
+/* Its name as provenance records it: that of its first file. */
+const char *pack_source_name(const struct pack_source *source);
+
+/* "[50257, 768]". Returns out. */
+#define PACK_SHAPE_TEXT_BYTES 192
+char *pack_shape_text(unsigned rank, const uint64_t *shape, char out[PACK_SHAPE_TEXT_BYTES]);
+
+/* For the readers of single formats: */
+
+/* Appends a copy of tensor, whose name becomes the list's on success. GW_E_SOURCE beyond
+ * PACK_MAX_SOURCE_TENSORS, GW_E_MEMORY. */
+int pack_list_add(struct pack_list *list, const struct pack_tensor *tensor, struct gw_error *error);
+void pack_list_clear(struct pack_list *list);
+
+/* Sorted by name, which makes pack_list_find possible. */
+void pack_list_sort(struct pack_list *list);
+struct pack_tensor *pack_list_find(const struct pack_list *list, const char *name);
