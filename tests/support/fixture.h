@@ -56,6 +56,12 @@ void fixture_pack_tensors(const char *path, const struct gw_tensor *tensors, siz
 void fixture_pack(const char *path, uint64_t n_vocab, uint64_t n_positions, uint64_t n_embd,
 		  unsigned wte_dtype, unsigned wpe_dtype);
 
+/* The same in memory; *out_bytes is its size; free() ends it. */
+uint8_t *fixture_image(const struct gw_tensor *tensors, size_t n, size_t *out_bytes);
+
+/* Opens a pack in memory and verifies all of its units: the first failure, or GW_OK. */
+int fixture_check(const uint8_t *pack, size_t bytes, struct gw_error *error);
+
 /*
  * Recomputes all digests of a pack in memory, so that only the intended rule can refuse it. What the
  * superblock and the directory claim beyond the bytes that are there is left out.

@@ -9,6 +9,7 @@
 #include "format/bytes.h"
 #include "format/digest.h"
 #include "format/dtype.h"
+#include "format/reader.h"
 #include "format/superblock.h"
 #include "format/writer.h"
 
@@ -96,6 +97,29 @@ void fixture_pack(const char *path, uint64_t n_vocab, uint64_t n_positions, uint
 	if (n_positions)
 		tensors[1] = fixture_tensor(GW_WPE_NAME, wpe_dtype, n_positions, n_embd);
 	fixture_pack_tensors(path, tensors, n_positions ? 2 : 1);
+}
+
+uint8_t *fixture_image(const struct gw_tensor *tensors, size_t n, size_t *out_bytes)
+{
+	char *folder = fixture_folder_new();
+	const char *path = fixture_path(folder, "image.gpt2w");
+	uint8_t *pack;
+
+	fixture_pack_tensors(path, tensors, n);
+	pack = fixture_read(path, out_bytes);
+	fixture_folder_free(folder);
+	return pack;
+}
+
+int fixture_check(const uint8_t *data, size_t bytes, struct gw_error *error)
+{
+	struct gw_pack *pack = NULL;
+	int r = gw_pack_open_memory(data, bytes, 0, &pack, error);
+
+	if (r == GW_OK)
+		r = gw_pack_verify_memory(pack, data, 0, gw_pack_unit_count(pack), error);
+	gw_pack_free(pack);
+	return r;
 }
 
 /* Digests of the blocks of the entries, as far as both are within the bytes. */
