@@ -52,6 +52,26 @@ int gw_string_length(const uint8_t *field, size_t size)
 	return (int)n;
 }
 
+void gw_string_put(uint8_t *field, size_t size, const char *text, size_t text_bytes)
+{
+	const uint8_t *from = (const uint8_t *)text;
+	size_t n = strnlen(text, text_bytes), used = 0, length;
+
+	memset(field, 0, size);
+	for (size_t i = 0; i < n; i += length) {
+		bool allowed;
+
+		length = utf8_length(from + i, n - i);
+		allowed = length && from[i] >= 0x20 && from[i] != 0x7f;
+		if (!allowed)
+			length = 1;
+		if (used + length >= size)
+			return;
+		memcpy(field + used, allowed ? from + i : (const uint8_t *)"?", length);
+		used += length;
+	}
+}
+
 uint64_t gw_tensor_row_payload(const struct gw_tensor *tensor)
 {
 	return tensor->row_elements * gw_dtype_bytes(tensor->dtype);

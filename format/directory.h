@@ -84,3 +84,9 @@ void gw_directory_encode(const struct gw_tensor *tensors, size_t n, uint8_t *out
  * but NUL after it. Returns its length, or -1.
  */
 int gw_string_length(const uint8_t *field, size_t size);
+
+/*
+ * Copies text, which ends at a NUL or after text_bytes, into a string field of size bytes: cut at a
+ * whole character where it is too long; bytes that a string may not hold become '?'.
+ */
+void gw_string_put(uint8_t *field, size_t size, const char *text, size_t text_bytes);

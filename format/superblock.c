@@ -224,20 +224,9 @@ int gw_provenance_decode(const uint8_t *bytes, struct gw_provenance *out, struct
 	return GW_OK;
 }
 
-/* Copies a string, what the format does not allow replaced by '?'. */
 static void put_string(struct gw_bytes *to, uint64_t offset, uint64_t size, const char *text)
 {
-	uint8_t field[GW_NAME_BYTES] = { 0 };
-	size_t n = strnlen(text, size - 1);
-
-	memcpy(field, text, n);
-	for (size_t i = 0; i < n; i++)
-		if (field[i] < 0x20 || field[i] == 0x7f)
-			field[i] = '?';
-	for (size_t i = 0; i < n && gw_string_length(field, size) < 0; i++)
-		if (field[i] >= 0x80)
-			field[i] = '?';
-	gw_put_bytes(to, offset, field, size);
+	gw_string_put(gw_bytes_at(to, offset, size), size, text, size);
 }
 
 void gw_provenance_encode(const struct gw_provenance *provenance, uint8_t *out)

@@ -290,17 +290,5 @@ int wire_decode(const uint8_t *bytes, size_t n, struct wire_message *out, struct
 
 void wire_put_text(char *field, size_t field_bytes, const char *text)
 {
-	size_t n = strnlen(text, field_bytes - 1);
-
-	if (text[n]) /* cut: not inside a character */
-		while (n && ((uint8_t)text[n] & 0xc0) == 0x80)
-			n--;
-	memset(field, 0, field_bytes);
-	memcpy(field, text, n);
-	for (size_t i = 0; i < n; i++)
-		if ((uint8_t)field[i] < 0x20 || field[i] == 0x7f)
-			field[i] = '?';
-	for (size_t i = 0; i < n && gw_string_length((const uint8_t *)field, field_bytes) < 0; i++)
-		if ((uint8_t)field[i] >= 0x80)
-			field[i] = '?';
+	gw_string_put((uint8_t *)field, field_bytes, text, strlen(text));
 }
