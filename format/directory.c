@@ -204,7 +204,7 @@ int gw_directory_place(struct gw_tensor *tensors, size_t n, uint64_t *out_n_bloc
 	if (n < 1 || n > GW_MAX_TENSORS)
 		return gw_fail(error, GW_E_LIMIT, GW_NO_OFFSET, "%zu tensors, not 1 to %" PRIu32, n,
 			       GW_MAX_TENSORS);
-	code = check_together(tensors, n, 0, 0, error);
+	code = check_together(tensors, n, GW_NO_OFFSET, 0, error);
 	if (code)
 		return code;
 	for (size_t i = 0; i < n; i++) {

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/* Packs of earlier releases are read, value for value, and written again, byte for byte. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/dtype.h"
+#include "format/reader.h"
+#include "tests/golden/golden.h"
+#include "tests/support/fixture.h"
+
+static const struct golden *golden;
+static uint8_t *file;
+static size_t file_bytes;
+static struct gw_pack *pack;
+
+static void load(int index)
+{
+	struct gw_error error = GW_ERROR_INIT;
+
+	golden = &golden_packs[index];
+	file = fixture_read(fixture_path(FIXTURE_SOURCE_ROOT "/tests/golden", golden->name), &file_bytes);
+	ck_assert_code(error, fixture_check(file, file_bytes, &error), GW_OK);
+	ck_assert_code(error, gw_pack_open_memory(file, file_bytes, 0, &pack, &error), GW_OK);
+}
+
+static void unload(void)
+{
+	gw_pack_free(pack);
+	free(file);
+}
+
+/* Each element's bytes where they must lie, and zero after each row. */
+static void check_values(const struct gw_tensor *tensor, uint64_t seed)
+{
+	unsigned element_bytes = gw_dtype_bytes(tensor->dtype);
+
+	for (uint64_t r = 0; r < tensor->row_count; r++) {
+		const uint8_t *row = file + tensor->data_offset + r * tensor->row_bytes;
+
+		for (uint64_t c = 0; c < tensor->row_elements; c++) {
+			uint8_t expected[4];
+
+			fixture_element(fixture_value(seed, r, c), tensor->dtype, expected);
+			ck_assert_mem_eq(row + c * element_bytes, expected, element_bytes);
+		}
+		for (uint64_t i = tensor->row_elements * element_bytes; i < tensor->row_bytes; i++)
+			ck_assert_uint_eq(row[i], 0);
+	}
+}
+
+START_TEST(earlier_packs_are_read)
+{
+	char id[GW_DIGEST_TEXT_BYTES];
+	struct gw_tensor tensors[GOLDEN_TENSORS];
+	size_t n;
+
+	load(_i);
+	n = golden_tensors(golden, tensors);
+	ck_assert_uint_eq(pack->superblock.n_tensors, n);
+	ck_assert_str_eq(gw_digest_text(&pack->superblock.content_id, id), golden->content_id);
+	ck_assert_uint_eq(pack->superblock.n_layer, 12);
+	ck_assert_uint_eq(pack->superblock.n_head, 12);
+	ck_assert_str_eq(pack->provenance.source_format, "fixture");
+	ck_assert_str_eq(pack->provenance.tool, "tests");
+	ck_assert_str_eq(pack->provenance.note, "test tables");
+	for (size_t i = 0; i < n; i++) {
+		const struct gw_tensor *tensor = gw_pack_find(pack, tensors[i].name);
+
+		ck_assert_ptr_eq(tensor, &pack->tensors[i]);
+		ck_assert_uint_eq(tensor->dtype, tensors[i].dtype);
+		ck_assert_uint_eq(tensor->role, tensors[i].role);
+		ck_assert_uint_eq(tensor->rank, tensors[i].rank);
+		ck_assert_mem_eq(tensor->shape, tensors[i].shape, sizeof tensor->shape);
+		check_values(tensor, tensor->role ? tensor->role : 3);
+	}
+	unload();
+}
+END_TEST
+
+START_TEST(the_same_bytes_are_written_again)
+{
+	struct gw_tensor tensors[GOLDEN_TENSORS];
+	size_t bytes;
+	uint8_t *again;
+
+	load(_i);
+	again = fixture_image(tensors, golden_tensors(golden, tensors), &bytes);
+	ck_assert_uint_eq(bytes, file_bytes);
+	ck_assert_mem_eq(again, file, bytes);
+	free(again);
+	unload();
+}
+END_TEST
+
+/* The values themselves, as bytes, so that the fixture and the packs cannot change together. */
+START_TEST(first_values_are_pinned)
+{
+	static const uint8_t first[16] = { 0 };
+
+	load(0);
+	ck_assert_mem_eq(file + pack->wte->data_offset, first, sizeof first);
+	unload();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("golden");
+	TCase *tcase = fixture_case(suite, "golden");
+
+	tcase_add_loop_test(tcase, earlier_packs_are_read, 0, GOLDEN_COUNT);
+	tcase_add_loop_test(tcase, the_same_bytes_are_written_again, 0, GOLDEN_COUNT);
+	tcase_add_test(tcase, first_values_are_pinned);
+	return fixture_main(suite);
+}
