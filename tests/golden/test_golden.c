@@ -2,8 +2,8 @@
 /*
  * Packs of earlier releases are read, value for value, and written again, byte for byte. They were
  * written once, by the first release that had their layout, and are never written again. For a new
- * layout: add it to the table and run GOLDEN_MAKE=tests/golden test_golden make, which writes what is
- * missing.
+ * layout: add it to the table and run GOLDEN_MAKE=tests/golden test_golden make, which writes what
+ * is missing.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +33,9 @@ static const struct golden golden_packs[GOLDEN_COUNT] = {
 	{ "f16-padded.gpt2w",
 	  "c5bf47e5d86a9bcb15dca1434dfeb986",
 	  { { "wpe.weight", GW_F16, 5, 24 }, { "wte.weight", GW_F16, 70, 24 } } },
-	{ "bf16-no-wpe.gpt2w", "3dd4f7cc58f4a6bb9bd2f19a30377b7c", { { "wte.weight", GW_BF16, 70, 24 } } },
+	{ "bf16-no-wpe.gpt2w",
+	  "3dd4f7cc58f4a6bb9bd2f19a30377b7c",
+	  { { "wte.weight", GW_BF16, 70, 24 } } },
 	{ "others.gpt2w",
 	  "3cbe27a8e82990570bbd58257397edc3",
 	  { { "h.0.ln_1.bias", GW_F32, 24, 0 },
@@ -43,8 +45,7 @@ static const struct golden golden_packs[GOLDEN_COUNT] = {
 };
 
 /* The tensors to declare, with values of fixture_value; returns how many. */
-static size_t golden_tensors(const struct golden *pack_of,
-			     struct gw_tensor out[GOLDEN_TENSORS])
+static size_t golden_tensors(const struct golden *pack_of, struct gw_tensor out[GOLDEN_TENSORS])
 {
 	size_t n = 0;
 
@@ -64,7 +65,8 @@ static void load(int index)
 	struct gw_error error = GW_ERROR_INIT;
 
 	golden = &golden_packs[index];
-	file = fixture_read(fixture_path(FIXTURE_SOURCE_ROOT "/tests/golden", golden->name), &file_bytes);
+	file = fixture_read(fixture_path(FIXTURE_SOURCE_ROOT "/tests/golden", golden->name),
+			    &file_bytes);
 	ck_assert_code(error, fixture_check(file, file_bytes, &error), GW_OK);
 	ck_assert_code(error, gw_pack_open_memory(file, file_bytes, 0, &pack, &error), GW_OK);
 }
@@ -169,6 +171,7 @@ int main(void)
 	tcase_add_loop_test(tcase, the_same_bytes_are_written_again, 0, GOLDEN_COUNT);
 	tcase_add_test(tcase, first_values_are_pinned);
 	if (getenv("GOLDEN_MAKE"))
-		tcase_add_loop_test(fixture_case(suite, "make"), missing_packs_are_made, 0, GOLDEN_COUNT);
+		tcase_add_loop_test(fixture_case(suite, "make"), missing_packs_are_made, 0,
+				    GOLDEN_COUNT);
 	return fixture_main(suite);
 }

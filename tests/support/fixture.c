@@ -83,7 +83,8 @@ char *fixture_folder_new(void)
 	const char *parent = getenv("TMPDIR");
 	char *folder = NULL;
 
-	ck_assert_int_gt(asprintf(&folder, "%s/gpt2w-test-XXXXXX", parent && *parent ? parent : "/tmp"),
+	ck_assert_int_gt(asprintf(&folder, "%s/gpt2w-test-XXXXXX",
+				  parent && *parent ? parent : "/tmp"),
 			 0);
 	ck_assert_msg(mkdtemp(folder) != NULL, "mkdtemp %s: %s", folder, strerror(errno));
 	return folder;
@@ -121,7 +122,8 @@ uint8_t *fixture_read(const char *path, size_t *out_bytes)
 	struct stat st;
 	uint8_t *data;
 
-	ck_assert_msg(file != NULL && fstat(fileno(file), &st) == 0, "cannot open %s: %s", path, strerror(errno));
+	ck_assert_msg(file != NULL && fstat(fileno(file), &st) == 0, "cannot open %s: %s", path,
+		      strerror(errno));
 	data = malloc((size_t)st.st_size + 1);
 	ck_assert_ptr_nonnull(data);
 	ck_assert_uint_eq(fread(data, 1, (size_t)st.st_size + 1, file), (size_t)st.st_size);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What every test program shares: a runner that compares open descriptors, temporary folders, bytes. */
+/* What every test program shares: a runner, counts of descriptors, temporary folders, packs. */
 #pragma once
 
 #include <check.h>
@@ -11,7 +11,9 @@
 
 /*
  * Runs one suite and returns main's exit code. argv[1], if given, is the one test case to run.
- * CK_FORK=no is respected. A test gets 120 s (CK_DEFAULT_TIMEOUT overrides), which only a hang takes.
+ * CK_FORK=no is respected. A test gets 120 s, which only a hang takes
+ * (CK_DEFAULT_TIMEOUT overrides). Everything below may fail a test, so only tests may call it: Check ends a program that does so
+ * outside of them.
  */
 int fixture_main(Suite *suite);
 
@@ -52,7 +54,7 @@ struct gw_tensor fixture_tensor(const char *name, unsigned dtype, uint64_t rows,
 /* A pack at path of n tensors with values of fixture_value (seed 1 for wte, 2 for wpe, else 3). */
 void fixture_pack_tensors(const char *path, const struct gw_tensor *tensors, size_t n);
 
-/* A pack at path with tables of fixture_value (seed 1 for wte, 2 for wpe); n_positions 0: no wpe. */
+/* A pack at path with such tables, wte and, unless n_positions is 0, wpe. */
 void fixture_pack(const char *path, uint64_t n_vocab, uint64_t n_positions, uint64_t n_embd,
 		  unsigned wte_dtype, unsigned wpe_dtype);
 
@@ -63,14 +65,14 @@ uint8_t *fixture_image(const struct gw_tensor *tensors, size_t n, size_t *out_by
 int fixture_check(const uint8_t *pack, size_t bytes, struct gw_error *error);
 
 /*
- * Recomputes all digests of a pack in memory, so that only the intended rule can refuse it. What the
- * superblock and the directory claim beyond the bytes that are there is left out.
+ * Recomputes all digests of a pack in memory, so that only the intended rule can refuse it. What
+ * the superblock and the directory claim beyond the bytes that are there is left out.
  */
 void fixture_repair(uint8_t *pack, size_t bytes);
 
-#define ck_assert_code(error, call, expected)                                                      \
-	do {                                                                                       \
-		int code_ = (call);                                                                \
-		ck_assert_msg(code_ == (expected), "%s: %d instead of %d: %s", #call, code_,       \
-			      (int)(expected), (error).message);                                   \
+#define ck_assert_code(error, call, expected)                                                \
+	do {                                                                                 \
+		int code_ = (call);                                                          \
+		ck_assert_msg(code_ == (expected), "%s: %d instead of %d: %s", #call, code_, \
+			      (int)(expected), (error).message);                             \
 	} while (0)

@@ -36,7 +36,8 @@ unsigned fixture_element(float value, unsigned dtype, uint8_t *out)
 	if (dtype == GW_F32)
 		gw_put_u32(&bytes, 0, gw_f32_bits(value));
 	else
-		gw_put_u16(&bytes, 0, dtype == GW_F16 ? gw_f32_to_f16(value) : gw_f32_to_bf16(value));
+		gw_put_u16(&bytes, 0,
+			   dtype == GW_F16 ? gw_f32_to_f16(value) : gw_f32_to_bf16(value));
 	return n;
 }
 
@@ -169,7 +170,8 @@ void fixture_repair(uint8_t *data, size_t bytes)
 		   gw_hash128(data + GW_DIRECTORY_OFFSET, n_tensors * GW_ENTRY_BYTES));
 	put_digest(&pack, GW_SB_DIGESTS_DIGEST, gw_hash128(data + digests_at, n_blocks * 8));
 	put_digest(&pack, GW_SB_CONTENT_ID,
-		   gw_hash128(data + GW_DIRECTORY_OFFSET, n_tensors * GW_ENTRY_BYTES + n_blocks * 8));
+		   gw_hash128(data + GW_DIRECTORY_OFFSET,
+			      n_tensors * GW_ENTRY_BYTES + n_blocks * 8));
 	put_digest(&pack, GW_SB_PROVENANCE_DIGEST,
 		   gw_hash128(data + GW_PROVENANCE_OFFSET, GW_PROVENANCE_BYTES));
 	put_digest(&pack, GW_SB_SUPERBLOCK_DIGEST, gw_hash128(data, GW_SB_SUPERBLOCK_DIGEST));

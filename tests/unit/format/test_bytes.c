@@ -28,7 +28,8 @@ START_TEST(put_is_the_inverse_of_get)
 	gw_put_u32(&bytes, 3, 0x84858687);
 	gw_put_u64(&bytes, 7, UINT64_C(0x88898a8b8c8d8e8f));
 	gw_put_bytes(&bytes, 15, "xy", 2);
-	ck_assert_mem_eq(data, "\x81\x83\x82\x87\x86\x85\x84\x8f\x8e\x8d\x8c\x8b\x8a\x89\x88xy", 17);
+	ck_assert_mem_eq(data, "\x81\x83\x82\x87\x86\x85\x84\x8f\x8e\x8d\x8c\x8b\x8a\x89\x88xy",
+			 17);
 	ck_assert_uint_eq(gw_get_u64(&bytes, 7), UINT64_C(0x88898a8b8c8d8e8f));
 	ck_assert(!bytes.overrun);
 }
@@ -38,8 +39,16 @@ END_TEST
 static const struct {
 	uint64_t offset, n;
 } outside[] = {
-	{ 16, 1 }, { 15, 2 }, { 13, 4 }, { 9, 8 }, { 17, 0 }, { UINT64_MAX, 1 }, { UINT64_MAX - 6, 8 },
-	{ 0, 17 }, { 1, UINT64_MAX }, { 8, UINT64_MAX - 7 },
+	{ 16, 1 },
+	{ 15, 2 },
+	{ 13, 4 },
+	{ 9, 8 },
+	{ 17, 0 },
+	{ UINT64_MAX, 1 },
+	{ UINT64_MAX - 6, 8 },
+	{ 0, 17 },
+	{ 1, UINT64_MAX },
+	{ 8, UINT64_MAX - 7 },
 };
 
 START_TEST(reads_outside_give_zero_and_are_noticed)

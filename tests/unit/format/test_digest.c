@@ -23,11 +23,11 @@ static const struct {
 	unsigned bytes;
 	uint64_t digest;
 } vectors[] = {
-	{ 0, UINT64_C(0x2D06800538D394C2) },	{ 1, UINT64_C(0xC44BDFF4074EECDB) },
-	{ 6, UINT64_C(0x27B56A84CD2D7325) },	{ 12, UINT64_C(0xA713DAF0DFBB77E7) },
-	{ 24, UINT64_C(0xA3FE70BF9D3510EB) },	{ 48, UINT64_C(0x397DA259ECBA1F11) },
-	{ 80, UINT64_C(0xBCDEFBBB2C47C90A) },	{ 195, UINT64_C(0xCD94217EE362EC3A) },
-	{ 403, UINT64_C(0xCDEB804D65C6DEA4) },	{ 512, UINT64_C(0x617E49599013CB6B) },
+	{ 0, UINT64_C(0x2D06800538D394C2) },    { 1, UINT64_C(0xC44BDFF4074EECDB) },
+	{ 6, UINT64_C(0x27B56A84CD2D7325) },    { 12, UINT64_C(0xA713DAF0DFBB77E7) },
+	{ 24, UINT64_C(0xA3FE70BF9D3510EB) },   { 48, UINT64_C(0x397DA259ECBA1F11) },
+	{ 80, UINT64_C(0xBCDEFBBB2C47C90A) },   { 195, UINT64_C(0xCD94217EE362EC3A) },
+	{ 403, UINT64_C(0xCDEB804D65C6DEA4) },  { 512, UINT64_C(0x617E49599013CB6B) },
 	{ 2048, UINT64_C(0xDD59E2C3A5F038E0) }, { 2240, UINT64_C(0x6E73A90539CF2948) },
 	{ 2367, UINT64_C(0xCB37AEB9E5D361ED) },
 };
@@ -77,8 +77,8 @@ START_TEST(pieces_give_the_digest_of_the_whole)
 		gw_hasher_reset(hasher);
 		for (unsigned at = 0; at < BUFFER_BYTES; at += pieces[p])
 			gw_hasher_update(hasher, buffer + at,
-					 at + pieces[p] < BUFFER_BYTES ? pieces[p] :
-									 BUFFER_BYTES - at);
+					 at + pieces[p] < BUFFER_BYTES ? pieces[p]
+								       : BUFFER_BYTES - at);
 		digest = gw_hasher_digest128(hasher);
 		ck_assert_mem_eq(digest.bytes, whole.bytes, sizeof whole.bytes);
 		ck_assert_uint_eq(gw_hasher_digest64(hasher), UINT64_C(0xCB37AEB9E5D361ED));

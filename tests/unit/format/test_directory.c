@@ -48,7 +48,8 @@ START_TEST(measures)
 }
 END_TEST
 
-static int place(struct gw_tensor *tensors, size_t n, uint64_t *out_n_blocks, uint64_t *out_image_bytes)
+static int place(struct gw_tensor *tensors, size_t n, uint64_t *out_n_blocks,
+		 uint64_t *out_image_bytes)
 {
 	for (size_t i = 0; i < n; i++)
 		ck_assert_code(error, gw_tensor_measure(&tensors[i], GW_NO_OFFSET, &error), GW_OK);
@@ -58,10 +59,10 @@ static int place(struct gw_tensor *tensors, size_t n, uint64_t *out_n_blocks, ui
 START_TEST(places)
 {
 	struct gw_tensor tensors[] = {
-		fixture_tensor("a", GW_F32, 524287, 0),           /* 2 MiB - 4: on a page */
-		fixture_tensor("b", GW_F32, 524288, 0),           /* 2 MiB: on 2 MiB */
-		fixture_tensor("c", GW_F16, 1, 0),                /* straight after, on a page */
-		fixture_tensor(GW_WTE_NAME, GW_F32, 50257, 768),  /* on 2 MiB */
+		fixture_tensor("a", GW_F32, 524287, 0),          /* 2 MiB - 4: on a page */
+		fixture_tensor("b", GW_F32, 524288, 0),          /* 2 MiB: on 2 MiB */
+		fixture_tensor("c", GW_F16, 1, 0),               /* straight after, on a page */
+		fixture_tensor(GW_WTE_NAME, GW_F32, 50257, 768), /* on 2 MiB */
 	};
 	uint64_t n_blocks = 0, image_bytes = 0;
 
@@ -84,16 +85,20 @@ START_TEST(places_refuse)
 	struct gw_tensor wide = fixture_tensor(GW_WPE_NAME, GW_F32, 5, 25);
 	uint64_t n_blocks = 77, image_bytes = 88;
 
-	ck_assert_code(error, place((struct gw_tensor[]){ wte, wpe }, 2, &n_blocks, &image_bytes),
+	ck_assert_code(error, place((struct gw_tensor[]) { wte, wpe }, 2, &n_blocks, &image_bytes),
 		       GW_E_NAME);
 	ck_assert_uint_eq(error.offset, GW_NO_OFFSET);
-	ck_assert_code(error, place((struct gw_tensor[]){ wte, wte }, 2, &n_blocks, &image_bytes),
+	ck_assert_code(error, place((struct gw_tensor[]) { wte, wte }, 2, &n_blocks, &image_bytes),
 		       GW_E_NAME);
-	ck_assert_code(error, place((struct gw_tensor[]){ wpe }, 1, &n_blocks, &image_bytes), GW_E_ROLE);
-	ck_assert_code(error, place((struct gw_tensor[]){ wide, wte }, 2, &n_blocks, &image_bytes),
+	ck_assert_code(error, place((struct gw_tensor[]) { wpe }, 1, &n_blocks, &image_bytes),
 		       GW_E_ROLE);
-	ck_assert_code(error, gw_directory_place(&wte, 0, &n_blocks, &image_bytes, &error), GW_E_LIMIT);
-	ck_assert_code(error, gw_directory_place(&wte, GW_MAX_TENSORS + 1, &n_blocks, &image_bytes, &error),
+	ck_assert_code(error, place((struct gw_tensor[]) { wide, wte }, 2, &n_blocks, &image_bytes),
+		       GW_E_ROLE);
+	ck_assert_code(error, gw_directory_place(&wte, 0, &n_blocks, &image_bytes, &error),
+		       GW_E_LIMIT);
+	ck_assert_code(error,
+		       gw_directory_place(&wte, GW_MAX_TENSORS + 1, &n_blocks, &image_bytes,
+					  &error),
 		       GW_E_LIMIT);
 	/* each fits, both together do not */
 	{
@@ -127,7 +132,8 @@ START_TEST(full_directories)
 	ck_assert_code(error, place(tensors, GW_MAX_TENSORS, &n_blocks, &image_bytes), GW_OK);
 	gw_directory_encode(tensors, GW_MAX_TENSORS, bytes);
 	ck_assert_code(error,
-		       gw_directory_decode(bytes, GW_MAX_TENSORS, n_blocks, image_bytes, decoded, &error),
+		       gw_directory_decode(bytes, GW_MAX_TENSORS, n_blocks, image_bytes, decoded,
+					   &error),
 		       GW_OK);
 	ck_assert_mem_eq(decoded, tensors, GW_MAX_TENSORS * sizeof *tensors);
 	free(tensors);
@@ -150,7 +156,8 @@ START_TEST(flipped_bits_are_refused_or_mean_something)
 
 	ck_assert_code(error, place(tensors, 4, &n_blocks, &image_bytes), GW_OK);
 	gw_directory_encode(tensors, 4, bytes);
-	ck_assert_code(error, gw_directory_decode(bytes, 4, n_blocks, image_bytes, decoded, &error), GW_OK);
+	ck_assert_code(error, gw_directory_decode(bytes, 4, n_blocks, image_bytes, decoded, &error),
+		       GW_OK);
 	ck_assert_mem_eq(decoded, tensors, sizeof tensors);
 	for (unsigned bit = 0; bit < 8 * sizeof bytes; bit++) {
 		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);

@@ -36,8 +36,8 @@ START_TEST(every_f16_widens_exactly_and_comes_back)
 
 		if (is_nan_pattern((uint16_t)bits, 0x7c00)) {
 			/* quiet, sign and payload kept */
-			ck_assert_msg(gw_f32_bits(wide) ==
-					      ((bits & 0x8000) << 16 | 0x7fc00000 | (bits & 0x3ff) << 13),
+			ck_assert_msg(gw_f32_bits(wide) == ((bits & 0x8000) << 16 | 0x7fc00000 |
+							    (bits & 0x3ff) << 13),
 				      "0x%04x", bits);
 			ck_assert_msg(gw_f32_to_f16(wide) == (bits | 0x200), "0x%04x", bits);
 			continue;
@@ -109,18 +109,19 @@ static void check_narrowing(uint32_t bits)
 
 	ck_assert_msg(gw_f32_to_f16(value) == f16, "f16 of 0x%08x: 0x%04x instead of 0x%04x", bits,
 		      gw_f32_to_f16(value), f16);
-	ck_assert_msg(gw_f32_to_bf16(value) == bf16, "bf16 of 0x%08x: 0x%04x instead of 0x%04x", bits,
-		      gw_f32_to_bf16(value), bf16);
+	ck_assert_msg(gw_f32_to_bf16(value) == bf16, "bf16 of 0x%08x: 0x%04x instead of 0x%04x",
+		      bits, gw_f32_to_bf16(value), bf16);
 }
 
 START_TEST(narrowing_rounds_to_nearest_even)
 {
 	/* each exponent, with mantissas at, just below and just above every kind of tie */
-	static const uint32_t mantissas[] = { 0,	1,	  0x0fff,   0x1000,   0x1001,	0x1fff,
-					      0x2000,	0x2fff,	  0x3000,   0x3001,   0x7fff,	0x8000,
-					      0x8001,	0x17fff,  0x18000,  0x18001,  0x3fffff, 0x400000,
-					      0x400001, 0x7fdfff, 0x7fefff, 0x7ff000, 0x7ff001, 0x7f7fff,
-					      0x7f8000, 0x7f8001, 0x7fffff };
+	static const uint32_t mantissas[] = { 0,        1,        0x0fff,   0x1000,   0x1001,
+					      0x1fff,   0x2000,   0x2fff,   0x3000,   0x3001,
+					      0x7fff,   0x8000,   0x8001,   0x17fff,  0x18000,
+					      0x18001,  0x3fffff, 0x400000, 0x400001, 0x7fdfff,
+					      0x7fefff, 0x7ff000, 0x7ff001, 0x7f7fff, 0x7f8000,
+					      0x7f8001, 0x7fffff };
 
 	for (uint32_t exponent = 0; exponent < 255; exponent++)
 		for (unsigned m = 0; m < sizeof mantissas / sizeof mantissas[0]; m++)
@@ -176,9 +177,9 @@ START_TEST(sizes_and_names)
 	static const struct {
 		unsigned dtype, bytes;
 		const char *name;
-	} types[] = { { GW_DTYPE_NONE, 0, "none" }, { GW_F32, 4, "f32" },  { GW_F16, 2, "f16" },
-		      { GW_BF16, 2, "bf16" },	    { GW_I8, 0, "int8" },  { 5, 0, "unknown" },
-		      { 255, 0, "unknown" },	    { ~0U, 0, "unknown" } };
+	} types[] = { { GW_DTYPE_NONE, 0, "none" }, { GW_F32, 4, "f32" }, { GW_F16, 2, "f16" },
+		      { GW_BF16, 2, "bf16" },       { GW_I8, 0, "int8" }, { 5, 0, "unknown" },
+		      { 255, 0, "unknown" },        { ~0U, 0, "unknown" } };
 
 	for (unsigned i = 0; i < sizeof types / sizeof types[0]; i++) {
 		ck_assert_uint_eq(gw_dtype_bytes(types[i].dtype), types[i].bytes);

@@ -32,7 +32,7 @@ static void teardown(void)
 
 static struct wire_message news(void)
 {
-	return (struct wire_message){ .type = WIRE_NEWS, .news = { 5, 6 } };
+	return (struct wire_message) { .type = WIRE_NEWS, .news = { 5, 6 } };
 }
 
 /* Sends a NEWS with n copies of a descriptor, which wire_send would not. */
@@ -69,7 +69,8 @@ static void refuse(size_t max_fds, int code, size_t foreign)
 	memset(&out, 0x5a, sizeof out);
 	memcpy(&before, &out, sizeof out);
 	ck_assert_code(error,
-		       wire_receive(pair[1], &out, fds, max_fds, &n_fds, &counted, 0, &error), code);
+		       wire_receive(pair[1], &out, fds, max_fds, &n_fds, &counted, 0, &error),
+		       code);
 	ck_assert_mem_eq(&out, &before, sizeof out);
 	ck_assert_int_eq(fds[0], -7);
 	ck_assert_uint_eq(n_fds, 99);
@@ -80,7 +81,8 @@ static void refuse(size_t max_fds, int code, size_t foreign)
 START_TEST(messages_carry_their_descriptors)
 {
 	struct wire_message message = news(), out;
-	int files[2] = { open("/dev/null", O_RDONLY | O_CLOEXEC), open("/dev/zero", O_RDONLY | O_CLOEXEC) };
+	int files[2] = { open("/dev/null", O_RDONLY | O_CLOEXEC),
+			 open("/dev/zero", O_RDONLY | O_CLOEXEC) };
 
 	for (size_t n = 0; n <= 2; n++) {
 		int fds[2] = { -1, -1 };
@@ -146,7 +148,7 @@ START_TEST(a_full_descriptor_table)
 		int fds[2] = { -7, -7 };
 
 		close(next);
-		limit = (struct rlimit){ (rlim_t)next + 1, before.rlim_max };
+		limit = (struct rlimit) { (rlim_t)next + 1, before.rlim_max };
 		send_fds(0, n);
 		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 		ck_assert_code(error,
@@ -183,7 +185,7 @@ END_TEST
 START_TEST(descriptors_of_a_bad_message_are_closed)
 {
 	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(2 * sizeof(int))] = { 0 };
-	struct iovec part = { (void *)(uintptr_t)"garbage of some bytes", 21 };
+	struct iovec part = { (void *)(uintptr_t) "garbage of some bytes", 21 };
 	struct msghdr header = { .msg_iov = &part,
 				 .msg_iovlen = 1,
 				 .msg_control = control,
@@ -224,7 +226,8 @@ START_TEST(waiting_ends_at_the_deadline)
 	size_t n_fds;
 
 	ck_assert_code(error,
-		       wire_receive(pair[1], &out, fds, 2, &n_fds, NULL, wire_now_ms() + 20, &error),
+		       wire_receive(pair[1], &out, fds, 2, &n_fds, NULL, wire_now_ms() + 20,
+				    &error),
 		       GW_E_TIMEOUT);
 }
 END_TEST
@@ -241,7 +244,8 @@ START_TEST(a_message_that_comes_while_waiting)
 		_exit(wire_send(pair[0], &message, NULL, 0, 0, NULL) != GW_OK);
 	}
 	ck_assert_code(error,
-		       wire_receive(pair[1], &out, fds, 2, &n_fds, NULL, wire_now_ms() + 60000, &error),
+		       wire_receive(pair[1], &out, fds, 2, &n_fds, NULL, wire_now_ms() + 60000,
+				    &error),
 		       GW_OK);
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
 	ck_assert_int_eq(status, 0);
@@ -261,7 +265,8 @@ START_TEST(closed_peers)
 		int fds[2];
 		size_t n_fds;
 
-		ck_assert_code(error, wire_receive(pair[1], &out, fds, 2, &n_fds, NULL, 0, &error), GW_OK);
+		ck_assert_code(error, wire_receive(pair[1], &out, fds, 2, &n_fds, NULL, 0, &error),
+			       GW_OK);
 	}
 	refuse(2, GW_E_CLOSED, 0);
 	refuse(2, GW_E_CLOSED, 0);

@@ -33,13 +33,31 @@ struct forgery {
 	unsigned n;
 };
 
-#define SB(field, value) { GW_SB_##field, GW_SB_##field##_SIZE, value }
-#define ENTRY(i) (GW_DIRECTORY_OFFSET + (i) * GW_ENTRY_BYTES)
-#define DE(i, field, value) { ENTRY(i) + GW_DE_##field, GW_DE_##field##_SIZE, value }
-#define DIM(i, d, value) { ENTRY(i) + GW_DE_SHAPE + 8 * (d), 8, value }
-#define AT(offset, value) { offset, 1, value }
-#define FLAW(text, expected, ...) { .flaw = text, .code = expected, .edits = { __VA_ARGS__ } }
-#define NAME(text, expected, of_a) { .flaw = text, .code = expected, .name = of_a, .n = A }
+#define SB(field, value)                                   \
+	{                                                  \
+		GW_SB_##field, GW_SB_##field##_SIZE, value \
+	}
+#define ENTRY(i) (GW_DIRECTORY_OFFSET + (i)*GW_ENTRY_BYTES)
+#define DE(i, field, value)                                           \
+	{                                                             \
+		ENTRY(i) + GW_DE_##field, GW_DE_##field##_SIZE, value \
+	}
+#define DIM(i, d, value)                                   \
+	{                                                  \
+		ENTRY(i) + GW_DE_SHAPE + 8 * (d), 8, value \
+	}
+#define AT(offset, value)        \
+	{                        \
+		offset, 1, value \
+	}
+#define FLAW(text, expected, ...)                                        \
+	{                                                                \
+		.flaw = text, .code = expected, .edits = { __VA_ARGS__ } \
+	}
+#define NAME(text, expected, of_a)                                   \
+	{                                                            \
+		.flaw = text, .code = expected, .name = of_a, .n = A \
+	}
 #define BIT(n) (UINT64_C(1) << (n))
 
 static const struct forgery forgeries[] = {
@@ -76,29 +94,29 @@ static const struct forgery forgeries[] = {
 	FLAW("2^32 - 1 blocks", GW_E_LIMIT, SB(N_BLOCKS, UINT32_MAX)),
 	FLAW("2^61 blocks, whose digests take 0 bytes", GW_E_LIMIT, SB(N_BLOCKS, BIT(61))),
 	FLAW("2^64 - 1 blocks", GW_E_LIMIT, SB(N_BLOCKS, UINT64_MAX)),
-	FLAW("image over the limit", GW_E_LIMIT,
-	     SB(IMAGE_BYTES, GW_MAX_IMAGE_BYTES + 4096), SB(FILE_BYTES, GW_MAX_IMAGE_BYTES + 4096)),
-	FLAW("image of 2^64 - 4096", GW_E_LIMIT,
-	     SB(IMAGE_BYTES, -UINT64_C(4096)), SB(FILE_BYTES, -UINT64_C(4096))),
+	FLAW("image over the limit", GW_E_LIMIT, SB(IMAGE_BYTES, GW_MAX_IMAGE_BYTES + 4096),
+	     SB(FILE_BYTES, GW_MAX_IMAGE_BYTES + 4096)),
+	FLAW("image of 2^64 - 4096", GW_E_LIMIT, SB(IMAGE_BYTES, -UINT64_C(4096)),
+	     SB(FILE_BYTES, -UINT64_C(4096))),
 	FLAW("image of 0", GW_E_LIMIT, SB(IMAGE_BYTES, 0), SB(FILE_BYTES, 0)),
 	FLAW("n_layer over the limit", GW_E_LIMIT, SB(N_LAYER, GW_MAX_N_LAYER + 1)),
 	FLAW("n_head over the limit", GW_E_LIMIT, SB(N_HEAD, UINT64_MAX)),
 	/* superblock: sizes against each other */
-	FLAW("image_bytes off the page", GW_E_LAYOUT,
-	     SB(IMAGE_BYTES, 32767), SB(FILE_BYTES, 32767)),
-	FLAW("image that ends before its data", GW_E_LAYOUT,
-	     SB(IMAGE_BYTES, 12288), SB(FILE_BYTES, 12288)),
+	FLAW("image_bytes off the page", GW_E_LAYOUT, SB(IMAGE_BYTES, 32767),
+	     SB(FILE_BYTES, 32767)),
+	FLAW("image that ends before its data", GW_E_LAYOUT, SB(IMAGE_BYTES, 12288),
+	     SB(FILE_BYTES, 12288)),
 	FLAW("16384 tensors in a small image", GW_E_LAYOUT, SB(N_TENSORS, GW_MAX_TENSORS)),
 	FLAW("all possible blocks in a small image", GW_E_LAYOUT,
 	     SB(N_BLOCKS, GW_MAX_IMAGE_BYTES / GW_BLOCK_BYTES)),
 	FLAW("file_bytes less than image_bytes", GW_E_LAYOUT, SB(FILE_BYTES, 28672)),
 	FLAW("file_bytes more than image_bytes", GW_E_LAYOUT, SB(FILE_BYTES, 36864)),
-	FLAW("file longer than the image says", GW_E_TRAILING,
-	     SB(IMAGE_BYTES, 28672), SB(FILE_BYTES, 28672)),
-	FLAW("file shorter than the image says", GW_E_TRUNCATED,
-	     SB(IMAGE_BYTES, 36864), SB(FILE_BYTES, 36864)),
-	FLAW("largest image", GW_E_TRUNCATED,
-	     SB(IMAGE_BYTES, GW_MAX_IMAGE_BYTES), SB(FILE_BYTES, GW_MAX_IMAGE_BYTES)),
+	FLAW("file longer than the image says", GW_E_TRAILING, SB(IMAGE_BYTES, 28672),
+	     SB(FILE_BYTES, 28672)),
+	FLAW("file shorter than the image says", GW_E_TRUNCATED, SB(IMAGE_BYTES, 36864),
+	     SB(FILE_BYTES, 36864)),
+	FLAW("largest image", GW_E_TRUNCATED, SB(IMAGE_BYTES, GW_MAX_IMAGE_BYTES),
+	     SB(FILE_BYTES, GW_MAX_IMAGE_BYTES)),
 	FLAW("a block too many", GW_E_LAYOUT, SB(N_BLOCKS, 4)),
 	FLAW("a block too few", GW_E_LAYOUT, SB(N_BLOCKS, 2)),
 	FLAW("a tensor too few", GW_E_ROLE, SB(N_TENSORS, 2)),
@@ -121,7 +139,10 @@ static const struct forgery forgeries[] = {
 	NAME("a name in good UTF-8", GW_OK, "a\xc3\xa9\xf0\x9f\x98\x80"),
 	NAME("names out of order", GW_E_NAME, "z.bias"),
 	NAME("names ordered as signed bytes", GW_E_NAME, "\xc3\xa9"),
-	{ .flaw = "a name twice", .code = GW_E_NAME, .n = WPE, .name = GW_WTE_NAME,
+	{ .flaw = "a name twice",
+	  .code = GW_E_NAME,
+	  .n = WPE,
+	  .name = GW_WTE_NAME,
 	  .edits = { DE(WPE, ROLE, GW_ROLE_WTE) } },
 	/* dtypes */
 	FLAW("dtype 0", GW_E_DTYPE, DE(WTE, DTYPE, 0)),
@@ -137,12 +158,12 @@ static const struct forgery forgeries[] = {
 	FLAW("dimension after the rank", GW_E_SHAPE, DIM(WTE, 2, 1)),
 	FLAW("last dimension after the rank", GW_E_SHAPE, DIM(A, 7, 1)),
 	FLAW("rank 0 with a dimension", GW_E_SHAPE, DE(A, RANK, 0)),
-	FLAW("rows that wrap to 10", GW_E_SHAPE,
-	     DE(A, RANK, 3), DIM(A, 0, BIT(63)), DIM(A, 1, 2), DIM(A, 2, 10)),
+	FLAW("rows that wrap to 10", GW_E_SHAPE, DE(A, RANK, 3), DIM(A, 0, BIT(63)), DIM(A, 1, 2),
+	     DIM(A, 2, 10)),
 	FLAW("columns whose bytes wrap to 40", GW_E_SHAPE, DIM(A, 0, BIT(62) + 10)),
 	FLAW("columns of 2^64 - 1 bytes", GW_E_SHAPE, DIM(A, 0, UINT64_MAX)),
-	FLAW("rows times row_bytes that wrap", GW_E_SHAPE,
-	     DE(A, RANK, 2), DIM(A, 0, BIT(62)), DIM(A, 1, 1)),
+	FLAW("rows times row_bytes that wrap", GW_E_SHAPE, DE(A, RANK, 2), DIM(A, 0, BIT(62)),
+	     DIM(A, 1, 1)),
 	FLAW("wte of rank 1", GW_E_SHAPE, DE(WTE, RANK, 1), DIM(WTE, 1, 0)),
 	FLAW("wpe of rank 3", GW_E_SHAPE, DE(WPE, RANK, 3), DIM(WPE, 2, 1)),
 	FLAW("tensor over the limit", GW_E_LIMIT, DIM(A, 0, BIT(38) + 1)),
@@ -158,8 +179,12 @@ static const struct forgery forgeries[] = {
 	FLAW("role 3", GW_E_ROLE, DE(A, ROLE, 3)),
 	FLAW("role 255", GW_E_ROLE, DE(WTE, ROLE, 255)),
 	FLAW("wpe of another width", GW_E_ROLE, DIM(WPE, 1, 25)),
-	{ .flaw = "no wte", .code = GW_E_ROLE, .n = WTE, .name = "x.weight",
-	  .edits = { DE(WTE, ROLE, GW_ROLE_NONE), DE(WTE, ROW_BYTES, 96), DE(WTE, DATA_BYTES, 6720) } },
+	{ .flaw = "no wte",
+	  .code = GW_E_ROLE,
+	  .n = WTE,
+	  .name = "x.weight",
+	  .edits = { DE(WTE, ROLE, GW_ROLE_NONE), DE(WTE, ROW_BYTES, 96),
+		     DE(WTE, DATA_BYTES, 6720) } },
 	/* reserved in the directory */
 	FLAW("reserved_259, first", GW_E_RESERVED, AT(ENTRY(A) + 259, 1)),
 	FLAW("reserved_259, last", GW_E_RESERVED, AT(ENTRY(WTE) + 263, 1)),
@@ -188,8 +213,8 @@ static const struct forgery forgeries[] = {
 	FLAW("data_bytes a row short", GW_E_LAYOUT, DE(WTE, DATA_BYTES, 8832)),
 	FLAW("data_bytes too long", GW_E_LAYOUT, DE(A, DATA_BYTES, 44)),
 	FLAW("data_bytes 2^64 - 1", GW_E_LAYOUT, DE(A, DATA_BYTES, UINT64_MAX)),
-	FLAW("image a page longer than its tensors", GW_E_LAYOUT,
-	     DIM(WTE, 0, 32), DE(WTE, DATA_BYTES, 4096)),
+	FLAW("image a page longer than its tensors", GW_E_LAYOUT, DIM(WTE, 0, 32),
+	     DE(WTE, DATA_BYTES, 4096)),
 	/* provenance */
 	FLAW("unterminated source_format", GW_E_NAME, AT(4096 + 31, 'x')),
 	FLAW("escape in source_name", GW_E_NAME, AT(4096 + 32, 0x1b)),
@@ -258,8 +283,8 @@ START_TEST(the_broken_rule_refuses)
 		ck_assert_int_eq(error.code, r);
 		ck_assert_str_ne(error.message, "");
 		for (const char *c = error.message; *c; c++)
-			ck_assert_msg((unsigned char)*c >= 0x20 && *c != 0x7f, "%s: message not clean",
-				      forgery->flaw);
+			ck_assert_msg((unsigned char)*c >= 0x20 && *c != 0x7f,
+				      "%s: message not clean", forgery->flaw);
 	}
 	free(pack);
 }
@@ -302,7 +327,8 @@ START_TEST(each_reserved_byte_is_refused)
 	uint8_t *pack = base(&bytes);
 
 	for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++)
-		for (uint64_t at = reserved[i].offset; at < reserved[i].offset + reserved[i].bytes; at++) {
+		for (uint64_t at = reserved[i].offset; at < reserved[i].offset + reserved[i].bytes;
+		     at++) {
 			pack[at] = 1;
 			fixture_repair(pack, bytes);
 			ck_assert_code(error, fixture_check(pack, bytes, &error), GW_E_RESERVED);
@@ -312,7 +338,7 @@ START_TEST(each_reserved_byte_is_refused)
 }
 END_TEST
 
-/* Flaws that fixture_repair would mend: a digest that contradicts what it covers, the others right. */
+/* Flaws that fixture_repair would mend: one digest contradicts what it covers. */
 START_TEST(each_digest_counts)
 {
 	static const struct {

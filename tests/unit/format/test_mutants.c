@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every byte of a pack is covered: flip any one, cut at any length, append anything, and reading fails
- * with the code of the region that was hit. Digests are not repaired here; test_forged does that.
+ * Every byte of a pack is covered: flip any one, cut at any length, append anything, and reading
+ * fails with the code of the region that was hit. Digests are not repaired here; test_forged does
+ * that.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -38,9 +39,7 @@ static const struct recipe {
 	  { { "wte.weight", GW_F32, 1800, 96 }, { "wpe.weight", GW_F32, 5, 96 } } },
 	{ "huge alignment",
 	  4093,
-	  { { "a", GW_F16, 100, 0 },
-	    { "wte.weight", GW_F32, 8200, 64 },
-	    { "z", GW_F32, 9, 0 } } },
+	  { { "a", GW_F16, 100, 0 }, { "wte.weight", GW_F32, 8200, 64 }, { "z", GW_F32, 9, 0 } } },
 };
 #define N_RECIPES (int)(sizeof recipes / sizeof recipes[0])
 
@@ -78,7 +77,8 @@ static const struct gw_tensor *tensor_at(uint64_t offset)
 	for (uint32_t i = 0; i < pack->superblock.n_tensors; i++) {
 		const struct gw_tensor *tensor = &pack->tensors[i];
 
-		if (offset >= tensor->data_offset && offset - tensor->data_offset < tensor->data_bytes)
+		if (offset >= tensor->data_offset &&
+		    offset - tensor->data_offset < tensor->data_bytes)
 			return tensor;
 	}
 	return NULL;
@@ -130,14 +130,15 @@ static int check_flip(uint64_t offset, struct gw_error *error)
 	return GW_OK;
 }
 
-/* Whether a byte is worth a flip: all of small packs; of large ones metadata and both ends of units. */
+/* Whether a byte is worth a flip: all of small packs; of large ones metadata and ends of units. */
 static bool is_tried(uint64_t offset)
 {
 	uint64_t in_block = offset % GW_BLOCK_BYTES;
 
 	return recipe->stride == 1 || offset < pack->regions.data_offset + 256 ||
 	       offset % recipe->stride == 0 || in_block < 64 || in_block >= GW_BLOCK_BYTES - 64 ||
-	       image_bytes - offset <= 256 || (tensor_at(offset) == NULL) != (tensor_at(offset + 1) == NULL);
+	       image_bytes - offset <= 256 ||
+	       (tensor_at(offset) == NULL) != (tensor_at(offset + 1) == NULL);
 }
 
 START_TEST(any_flipped_byte_is_found)
@@ -157,7 +158,8 @@ START_TEST(any_flipped_byte_is_found)
 		image[offset] ^= mask;
 		tried++;
 		ck_assert_msg(r == expected_code(offset), "%s, byte %zu: %d instead of %d (%s)",
-			      recipe->what, (size_t)offset, r, expected_code(offset), error.message);
+			      recipe->what, (size_t)offset, r, expected_code(offset),
+			      error.message);
 		ck_assert_int_eq(error.code, r);
 		ck_assert_str_ne(error.message, "");
 	}
@@ -195,8 +197,8 @@ START_TEST(bytes_are_in_one_unit_each)
 	for (uint64_t u = 0; u < gw_pack_unit_count(pack); u++) {
 		struct gw_unit unit = gw_pack_unit(pack, u);
 
-		ck_assert_uint_le(unit.size_bytes, unit.tensor ? GW_BLOCK_BYTES :
-								 GW_HUGE_PAGE_BYTES - 1);
+		ck_assert_uint_le(unit.size_bytes,
+				  unit.tensor ? GW_BLOCK_BYTES : GW_HUGE_PAGE_BYTES - 1);
 		ck_assert_uint_le(unit.offset_bytes + unit.size_bytes, image_bytes);
 		ck_assert_ptr_eq(unit.tensor,
 				 unit.size_bytes ? tensor_at(unit.offset_bytes) : unit.tensor);
@@ -253,11 +255,12 @@ START_TEST(anything_appended_is_found)
 		ck_assert_ptr_nonnull(longer);
 		memcpy(longer, image, image_bytes);
 		ck_assert_code(error,
-			       gw_pack_open_memory(longer, image_bytes + tails[t], 0, &other, &error),
+			       gw_pack_open_memory(longer, image_bytes + tails[t], 0, &other,
+						   &error),
 			       GW_E_TRAILING);
 		ck_assert_code(error,
-			       gw_pack_open_memory(longer, image_bytes + tails[t], tails[t] - 1, &other,
-						   &error),
+			       gw_pack_open_memory(longer, image_bytes + tails[t], tails[t] - 1,
+						   &other, &error),
 			       GW_E_TRAILING);
 		ck_assert_code(error,
 			       gw_pack_open_memory(longer, image_bytes + tails[t], tails[t], &other,

@@ -177,8 +177,8 @@ START_TEST(names_relative_to_the_current_folder)
 }
 END_TEST
 
-/* The temporary's name is not to be guessed; were it, O_EXCL refuses what stands there. Here the one
- * in use is replaced by a link to a victim, which must keep its contents. */
+/* The temporary's name is not to be guessed; were it, O_EXCL refuses what stands there. Here the
+ * one in use is replaced by a link to a victim, which must keep its contents. */
 START_TEST(a_planted_link_is_not_followed)
 {
 	const char *victim = fixture_path(folder, "victim");
@@ -186,8 +186,8 @@ START_TEST(a_planted_link_is_not_followed)
 	char command[8300];
 
 	fixture_write(victim, "precious", 8);
-	snprintf(command, sizeof command, "cd '%s' && for t in .*.tmp; do ln -sf victim \"$t\"; done",
-		 folder);
+	snprintf(command, sizeof command,
+		 "cd '%s' && for t in .*.tmp; do ln -sf victim \"$t\"; done", folder);
 	ck_assert_int_eq(system(command), 0);
 	ck_assert_code(error, gw_outfile_write(out, "written", 7, 0, &error), GW_OK);
 	gw_outfile_free(out);
@@ -277,16 +277,20 @@ START_TEST(the_input_is_not_an_output)
 	ck_assert_int_eq(stat(target, &st), 0);
 	ck_assert_int_eq(link(target, fixture_path(folder, "hard")), 0);
 	ck_assert_int_eq(symlink("out.gpt2w", fixture_path(folder, "soft")), 0);
-	ck_assert_code(error, gw_outfile_refuse_same(target, st.st_dev, st.st_ino, &error), GW_E_OUTPUT);
-	ck_assert_code(error,
-		       gw_outfile_refuse_same(fixture_path(folder, "hard"), st.st_dev, st.st_ino, &error),
+	ck_assert_code(error, gw_outfile_refuse_same(target, st.st_dev, st.st_ino, &error),
 		       GW_E_OUTPUT);
 	ck_assert_code(error,
-		       gw_outfile_refuse_same(fixture_path(folder, "soft"), st.st_dev, st.st_ino, &error),
+		       gw_outfile_refuse_same(fixture_path(folder, "hard"), st.st_dev, st.st_ino,
+					      &error),
+		       GW_E_OUTPUT);
+	ck_assert_code(error,
+		       gw_outfile_refuse_same(fixture_path(folder, "soft"), st.st_dev, st.st_ino,
+					      &error),
 		       GW_E_OUTPUT);
 	ck_assert_code(error, gw_outfile_refuse_same(folder, st.st_dev, st.st_ino, &error), GW_OK);
 	ck_assert_code(error,
-		       gw_outfile_refuse_same(fixture_path(folder, "none"), st.st_dev, st.st_ino, &error),
+		       gw_outfile_refuse_same(fixture_path(folder, "none"), st.st_dev, st.st_ino,
+					      &error),
 		       GW_OK);
 }
 END_TEST

@@ -28,8 +28,10 @@ START_TEST(files_and_memory_give_the_same_view)
 	ck_assert_int_eq((int)lseek(fd, 0, SEEK_CUR), 0); /* the offset is the caller's */
 	ck_assert_code(error, gw_pack_open_memory(image, bytes, 0, &from_memory, &error), GW_OK);
 	memset(image, 0xee, bytes); /* nothing of it is kept */
-	ck_assert_mem_eq(&from_file->superblock, &from_memory->superblock, sizeof from_file->superblock);
-	ck_assert_mem_eq(&from_file->provenance, &from_memory->provenance, sizeof from_file->provenance);
+	ck_assert_mem_eq(&from_file->superblock, &from_memory->superblock,
+			 sizeof from_file->superblock);
+	ck_assert_mem_eq(&from_file->provenance, &from_memory->provenance,
+			 sizeof from_file->provenance);
 	ck_assert_mem_eq(from_file->tensors, from_memory->tensors, 2 * sizeof *from_file->tensors);
 	ck_assert_mem_eq(from_file->digests, from_memory->digests,
 			 from_file->superblock.n_blocks * sizeof(uint64_t));
@@ -64,8 +66,10 @@ END_TEST
 
 START_TEST(tensors_are_found_by_name)
 {
-	static const char *const names[] = { "a", "b.c", "h.10", "h.2", "wpe.weight", "wte.weight", "z" };
-	static const char *const absent[] = { "", "A", "aa", "b", "h.1", "h.20", "wte", "wte.weight ", "zz" };
+	static const char *const names[] = { "a",          "b.c",        "h.10", "h.2",
+					     "wpe.weight", "wte.weight", "z" };
+	static const char *const absent[] = { "",     "A",   "aa",          "b", "h.1",
+					      "h.20", "wte", "wte.weight ", "zz" };
 	struct gw_tensor tensors[7];
 	struct gw_pack *pack = NULL;
 	size_t bytes;

@@ -143,10 +143,14 @@ START_TEST(messages_have_their_tables_size)
 		uint16_t type;
 		const char *table;
 	} messages[] = {
-		{ WIRE_ATTACH, "attach" },   { WIRE_ATTACHED, "attached" },
-		{ WIRE_LOADING, "loading" }, { WIRE_REFUSED, "refused" },
-		{ WIRE_NEWS, "news" },	     { WIRE_LIST, "list" },
-		{ WIRE_LISTED, "listed" },   { WIRE_STATUS, "header" },
+		{ WIRE_ATTACH, "attach" },
+		{ WIRE_ATTACHED, "attached" },
+		{ WIRE_LOADING, "loading" },
+		{ WIRE_REFUSED, "refused" },
+		{ WIRE_NEWS, "news" },
+		{ WIRE_LIST, "list" },
+		{ WIRE_LISTED, "listed" },
+		{ WIRE_STATUS, "header" },
 		{ WIRE_STATUS_REPLY, "status_reply" },
 	};
 

@@ -7,7 +7,7 @@
 #include "tests/support/fixture.h"
 
 static const int codes[] = {
-	0,   -1,  -2,  -3,  -4,	 -5,  -6,  -7,	-10, -11, -12, -13, -14, -15, -16,
+	0,   -1,  -2,  -3,  -4,  -5,  -6,  -7,  -10, -11, -12, -13, -14, -15, -16,
 	-17, -18, -19, -20, -21, -22, -23, -24, -25, -26, -27, -28, -29, -30, -31,
 	-32, -50, -51, -52, -53, -54, -55, -56, -57, -58, -59, -80, -81, -82,
 };
@@ -118,8 +118,12 @@ static const struct {
 	{ TEXT("\xf5\x80\x80\x80"), "\\xf5\\x80\\x80\\x80" },
 	{ TEXT("\xc3\x28"), "\\xc3(" },
 	/* CSI as a C1 control; marks that reorder or hide text */
-	{ TEXT("\xc2\x9b" "31m"), "\\xc2\\x9b31m" },
-	{ TEXT("\xe2\x80\xae" "abc"), "\\xe2\\x80\\xaeabc" },
+	{ TEXT("\xc2\x9b"
+	       "31m"),
+	  "\\xc2\\x9b31m" },
+	{ TEXT("\xe2\x80\xae"
+	       "abc"),
+	  "\\xe2\\x80\\xaeabc" },
 	{ TEXT("\xe2\x81\xa6"), "\\xe2\\x81\\xa6" },
 	{ TEXT("\xef\xbb\xbf"), "\\xef\\xbb\\xbf" },
 };

@@ -9,7 +9,7 @@
 
 static struct gw_superblock sample(void)
 {
-	return (struct gw_superblock){
+	return (struct gw_superblock) {
 		.version_minor = 3,
 		.n_tensors = 2,
 		.informational_flags = UINT64_C(0x8000000000000001),
@@ -57,7 +57,7 @@ START_TEST(decoding_is_the_inverse_of_encoding)
 }
 END_TEST
 
-/* Any bit of a superblock that is accepted with a repaired digest survives decoding and encoding. */
+/* Any flipped bit that is accepted with a repaired digest survives decoding and encoding. */
 START_TEST(encoding_is_the_inverse_of_decoding)
 {
 	struct gw_superblock superblock = sample(), decoded;
@@ -102,12 +102,15 @@ START_TEST(every_short_length_is_refused)
 			       GW_E_TRUNCATED);
 		free(copy);
 	}
-	ck_assert_code(error, gw_superblock_decode((const uint8_t *)"text file", 9, 0, &decoded, &error),
+	ck_assert_code(error,
+		       gw_superblock_decode((const uint8_t *)"text file", 9, 0, &decoded, &error),
 		       GW_E_MAGIC);
-	ck_assert_code(error, gw_superblock_decode(bytes, 32769, 0, &decoded, &error), GW_E_TRAILING);
+	ck_assert_code(error, gw_superblock_decode(bytes, 32769, 0, &decoded, &error),
+		       GW_E_TRAILING);
 	ck_assert_mem_eq(&decoded, &before, sizeof decoded);
 	ck_assert_code(error, gw_superblock_decode(bytes, 32769, 1, &decoded, &error), GW_OK);
-	ck_assert_code(error, gw_superblock_decode(bytes, 32770, 1, &decoded, &error), GW_E_TRAILING);
+	ck_assert_code(error, gw_superblock_decode(bytes, 32770, 1, &decoded, &error),
+		       GW_E_TRAILING);
 	ck_assert_uint_eq(error.offset, 32768);
 }
 END_TEST

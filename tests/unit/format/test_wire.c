@@ -18,29 +18,45 @@ static struct wire_message sample(uint16_t type)
 		strcpy(m.attach.model, "gpt2");
 		break;
 	case WIRE_ATTACHED:
-		m.attached = (struct wire_attached){ UINT64_MAX, 4096, id, WIRE_SHARE_FILE, 77, "m\xc3\xa9" };
+		m.attached = (struct wire_attached) { UINT64_MAX,      4096, id,
+						      WIRE_SHARE_FILE, 77,   "m\xc3\xa9" };
 		break;
 	case WIRE_LOADING:
 		memset(m.loading.model, 'x', sizeof m.loading.model - 1);
 		break;
 	case WIRE_REFUSED:
-		m.refused = (struct wire_refused){ WIRE_REASON_RESOURCE, "no descriptors left" };
+		m.refused = (struct wire_refused) { WIRE_REASON_RESOURCE, "no descriptors left" };
 		break;
 	case WIRE_NEWS:
-		m.news = (struct wire_news){ UINT64_C(0x1122334455667788), 0x99aabbcc };
+		m.news = (struct wire_news) { UINT64_C(0x1122334455667788), 0x99aabbcc };
 		break;
 	case WIRE_LIST:
-		m.list = (struct wire_list){ 0xfffffffe };
+		m.list = (struct wire_list) { 0xfffffffe };
 		break;
 	case WIRE_LISTED:
-		m.listed = (struct wire_listed){ 1,  2,	 WIRE_STATE_FAILED, WIRE_SHARE_SEALED,
-						 5,  6,	 7,		    8,
-						 9,  10, 11,		    12,
-						 13, id, 1,		    3,
-						 16, "model", "/srv/model.gpt2w", "does not verify" };
+		m.listed = (struct wire_listed) { 1,
+						  2,
+						  WIRE_STATE_FAILED,
+						  WIRE_SHARE_SEALED,
+						  5,
+						  6,
+						  7,
+						  8,
+						  9,
+						  10,
+						  11,
+						  12,
+						  13,
+						  id,
+						  1,
+						  3,
+						  16,
+						  "model",
+						  "/srv/model.gpt2w",
+						  "does not verify" };
 		break;
 	case WIRE_STATUS_REPLY:
-		m.status_reply = (struct wire_status_reply){
+		m.status_reply = (struct wire_status_reply) {
 			1, 2, WIRE_BACKEND_EPOLL, 4, 5, 6, 7, 8, 9, 10, 11, 12, "0.1.0", "EPERM"
 		};
 		break;
@@ -221,19 +237,23 @@ START_TEST(each_reserved_byte_is_refused)
 }
 END_TEST
 
-#define TEXT(message, field)                                                                       \
-	{ WIRE_##message, WIRE_##message##_##field##_AT, WIRE_##message##_##field##_SIZE }
+#define TEXT(message, field)                                                                   \
+	{                                                                                      \
+		WIRE_##message, WIRE_##message##_##field##_AT, WIRE_##message##_##field##_SIZE \
+	}
 
 static const struct {
 	uint16_t type;
 	unsigned at, bytes;
-} texts[] = { TEXT(ATTACH, MODEL),   TEXT(ATTACHED, MODEL),	  TEXT(LOADING, MODEL),
-	      TEXT(REFUSED, MESSAGE), TEXT(LISTED, MODEL),	  TEXT(LISTED, FILE),
-	      TEXT(LISTED, MESSAGE), TEXT(STATUS_REPLY, RELEASE), TEXT(STATUS_REPLY, NOTE) };
+} texts[] = { TEXT(ATTACH, MODEL),    TEXT(ATTACHED, MODEL),       TEXT(LOADING, MODEL),
+	      TEXT(REFUSED, MESSAGE), TEXT(LISTED, MODEL),         TEXT(LISTED, FILE),
+	      TEXT(LISTED, MESSAGE),  TEXT(STATUS_REPLY, RELEASE), TEXT(STATUS_REPLY, NOTE) };
 
 START_TEST(strings_are_clean_and_terminated)
 {
-	static const char *const bad[] = { "a\x1b[2J", "a\n", "\x7f", "\xff", "\xc3", "\xed\xa0\x80" };
+	static const char *const bad[] = {
+		"a\x1b[2J", "a\n", "\x7f", "\xff", "\xc3", "\xed\xa0\x80"
+	};
 	struct wire_message m = sample(texts[_i].type);
 	uint8_t bytes[WIRE_MAX_MESSAGE_BYTES];
 	uint32_t n = wire_encode(&m, bytes);
@@ -253,19 +273,22 @@ START_TEST(strings_are_clean_and_terminated)
 }
 END_TEST
 
-#define FIELD(message, field, value)                                                               \
-	{ WIRE_##message, WIRE_##message##_##field##_AT, WIRE_##message##_##field##_SIZE, value }
+#define FIELD(message, field, value)                                                            \
+	{                                                                                       \
+		WIRE_##message, WIRE_##message##_##field##_AT, WIRE_##message##_##field##_SIZE, \
+			value                                                                   \
+	}
 
 static const struct {
 	uint16_t type;
 	unsigned at, bytes;
 	uint64_t value;
 } ranges[] = {
-	FIELD(ATTACHED, GENERATION, 0),	  FIELD(ATTACHED, SHARE, 0),
-	FIELD(ATTACHED, SHARE, 3),	  FIELD(REFUSED, REASON, 0),
-	FIELD(REFUSED, REASON, 9),	  FIELD(REFUSED, REASON, UINT32_MAX),
-	FIELD(LISTED, STATE, 4),	  FIELD(LISTED, STATE, UINT32_MAX),
-	FIELD(STATUS_REPLY, BACKEND, 0),  FIELD(STATUS_REPLY, BACKEND, 3),
+	FIELD(ATTACHED, GENERATION, 0),  FIELD(ATTACHED, SHARE, 0),
+	FIELD(ATTACHED, SHARE, 3),       FIELD(REFUSED, REASON, 0),
+	FIELD(REFUSED, REASON, 9),       FIELD(REFUSED, REASON, UINT32_MAX),
+	FIELD(LISTED, STATE, 4),         FIELD(LISTED, STATE, UINT32_MAX),
+	FIELD(STATUS_REPLY, BACKEND, 0), FIELD(STATUS_REPLY, BACKEND, 3),
 };
 
 START_TEST(values_are_in_their_range)
@@ -329,7 +352,9 @@ static const struct {
 	{ "1234\xf0\x9f\x98\x80", "1234" },
 	{ "123\xf0\x9f\x98\x80z", "123\xf0\x9f\x98\x80" },
 	{ "a\x1b\n\x7f", "a???" },
-	{ "a\xff" "b", "a?b" },
+	{ "a\xff"
+	  "b",
+	  "a?b" },
 	{ "\xc3\xa9\xff", "\xc3\xa9?" },
 	{ "\xff\xc3\xa9", "?\xc3\xa9" },
 };
@@ -362,9 +387,11 @@ int main(void)
 	Suite *suite = suite_create("wire");
 	TCase *tcase = fixture_case(suite, "wire");
 
-	tcase_add_loop_test(tcase, messages_come_back_as_they_were, WIRE_ATTACH, WIRE_STATUS_REPLY + 1);
+	tcase_add_loop_test(tcase, messages_come_back_as_they_were, WIRE_ATTACH,
+			    WIRE_STATUS_REPLY + 1);
 	tcase_add_test(tcase, bytes_are_pinned);
-	tcase_add_loop_test(tcase, every_other_length_is_refused, WIRE_ATTACH, WIRE_STATUS_REPLY + 1);
+	tcase_add_loop_test(tcase, every_other_length_is_refused, WIRE_ATTACH,
+			    WIRE_STATUS_REPLY + 1);
 	tcase_add_loop_test(tcase, headers_are_checked, WIRE_ATTACH, WIRE_STATUS_REPLY + 1);
 	tcase_add_loop_test(tcase, each_reserved_byte_is_refused, 0, COUNT(reserved));
 	tcase_add_loop_test(tcase, strings_are_clean_and_terminated, 0, COUNT(texts));

@@ -37,18 +37,19 @@ static uint8_t *dense(const struct gw_tensor *tensor, uint64_t *out_bytes)
 	ck_assert_ptr_nonnull(data);
 	for (uint64_t r = 0; r < tensor->shape[0]; r++)
 		for (uint64_t c = 0; c < tensor->shape[1]; c++)
-			n += fixture_element(fixture_value(tensor->role, r, c), tensor->dtype, data + n);
+			n += fixture_element(fixture_value(tensor->role, r, c), tensor->dtype,
+					     data + n);
 	*out_bytes = n;
 	return data;
 }
 
-static void append_in_pieces(struct gw_writer *writer, size_t index, const uint8_t *data, uint64_t n,
-			     uint64_t piece)
+static void append_in_pieces(struct gw_writer *writer, size_t index, const uint8_t *data,
+			     uint64_t n, uint64_t piece)
 {
 	for (uint64_t at = 0; at < n; at += piece)
 		ck_assert_code(error,
-			       gw_writer_append(writer, index, data + at, n - at < piece ? n - at : piece,
-						&error),
+			       gw_writer_append(writer, index, data + at,
+						n - at < piece ? n - at : piece, &error),
 			       GW_OK);
 }
 
@@ -76,7 +77,8 @@ static uint8_t *write_tables(const struct gw_tensor *wte, const struct gw_tensor
 /* Pieces of every awkward size, padded and unpadded, several blocks: one and the same file. */
 START_TEST(pieces_and_order_do_not_matter)
 {
-	static const uint64_t pieces[] = { 1, 3, 47, 96, 97, 16320, 16384, 262144, 300000, UINT32_MAX };
+	static const uint64_t pieces[] = { 1,     3,     47,     96,     97,
+					   16320, 16384, 262144, 300000, UINT32_MAX };
 	const uint64_t columns = _i ? 96 : 24;
 	struct gw_tensor wte = fixture_tensor(GW_WTE_NAME, GW_F32, _i ? 900 : 2100, columns);
 	struct gw_tensor wpe = fixture_tensor(GW_WPE_NAME, GW_F16, 5, columns);
@@ -111,8 +113,8 @@ START_TEST(content_id_is_of_the_tables_alone)
 		data[n - 1] ^= i == 2;
 		append_in_pieces(writer, 0, data, n, n);
 		ck_assert_code(error,
-			       gw_writer_finish(writer, i ? &other : &provenance, (uint64_t)i * 12, 0, &ids[i],
-						&error),
+			       gw_writer_finish(writer, i ? &other : &provenance, (uint64_t)i * 12,
+						0, &ids[i], &error),
 			       GW_OK);
 		gw_writer_free(writer);
 	}
@@ -139,11 +141,14 @@ START_TEST(misuse_is_refused)
 	ck_assert_code(error, gw_writer_append(writer, 0, data, 110, &error), GW_OK);
 	ck_assert_code(error, gw_writer_append(writer, 0, data, 1, &error), GW_E_ARGUMENT);
 	ck_assert_code(error, gw_writer_append(writer, 1, data, 13, &error), GW_E_ARGUMENT);
-	ck_assert_code(error, gw_writer_finish(writer, &provenance, 0, 0, NULL, &error), GW_E_ARGUMENT);
-	ck_assert_code(error, gw_writer_append(writer, 1, data, 12, &error), GW_OK);
-	ck_assert_code(error, gw_writer_finish(writer, &provenance, GW_MAX_N_LAYER + 1, 0, NULL, &error),
+	ck_assert_code(error, gw_writer_finish(writer, &provenance, 0, 0, NULL, &error),
 		       GW_E_ARGUMENT);
-	ck_assert_code(error, gw_writer_finish(writer, &provenance, 0, GW_MAX_N_HEAD + 1, NULL, &error),
+	ck_assert_code(error, gw_writer_append(writer, 1, data, 12, &error), GW_OK);
+	ck_assert_code(error,
+		       gw_writer_finish(writer, &provenance, GW_MAX_N_LAYER + 1, 0, NULL, &error),
+		       GW_E_ARGUMENT);
+	ck_assert_code(error,
+		       gw_writer_finish(writer, &provenance, 0, GW_MAX_N_HEAD + 1, NULL, &error),
 		       GW_E_ARGUMENT);
 	ck_assert_int_eq(access(target, F_OK), -1);
 	ck_assert_code(error, gw_writer_finish(writer, &provenance, 0, 0, NULL, &error), GW_OK);
@@ -185,7 +190,8 @@ START_TEST(bad_declarations_leave_nothing)
 	{
 		struct gw_writer *writer = NULL;
 
-		ck_assert_code(error, gw_writer_new(target, false, &wte, 1, &writer, &error), GW_E_EXISTS);
+		ck_assert_code(error, gw_writer_new(target, false, &wte, 1, &writer, &error),
+			       GW_E_EXISTS);
 		ck_assert_ptr_null(writer);
 	}
 }
@@ -200,7 +206,8 @@ START_TEST(a_limit_of_file_size_leaves_nothing)
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	refuse(&wte, 1, GW_E_IO);
 	ck_assert_int_eq(error.sys_errno, EFBIG);
-	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ RLIM_INFINITY, RLIM_INFINITY }), 0);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit) { RLIM_INFINITY, RLIM_INFINITY }),
+			 0);
 }
 END_TEST
 
