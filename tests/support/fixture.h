@@ -11,9 +11,9 @@
 
 /*
  * Runs one suite and returns main's exit code. argv[1], if given, is the one test case to run.
- * CK_FORK=no is respected. A test gets 120 s, which only a hang takes
- * (CK_DEFAULT_TIMEOUT overrides). Everything below may fail a test, so only tests may call it: Check ends a program that does so
- * outside of them.
+ * CK_FORK=no is respected. A test gets 120 s, which only a hang takes (CK_DEFAULT_TIMEOUT overrides).
+ * Everything below may fail a test, so only tests may call it: Check ends a program that does so
+ * elsewhere.
  */
 int fixture_main(Suite *suite);
 
