@@ -12,6 +12,23 @@
 
 static struct gw_error error = GW_ERROR_INIT;
 
+/* Compared as bytes of the format: structs have padding. */
+static void expect_same_meta(const struct gw_pack *a, const struct gw_pack *b)
+{
+	uint8_t left[GW_SUPERBLOCK_BYTES], right[GW_SUPERBLOCK_BYTES];
+
+	gw_superblock_encode(&a->superblock, left);
+	gw_superblock_encode(&b->superblock, right);
+	ck_assert_mem_eq(left, right, sizeof left);
+	gw_provenance_encode(&a->provenance, left);
+	gw_provenance_encode(&b->provenance, right);
+	ck_assert_mem_eq(left, right, sizeof left);
+	ck_assert_uint_le(a->superblock.n_tensors * GW_ENTRY_BYTES, sizeof left);
+	gw_directory_encode(a->tensors, a->superblock.n_tensors, left);
+	gw_directory_encode(b->tensors, b->superblock.n_tensors, right);
+	ck_assert_mem_eq(left, right, a->superblock.n_tensors * GW_ENTRY_BYTES);
+}
+
 START_TEST(files_and_memory_give_the_same_view)
 {
 	char *folder = fixture_folder_new();
@@ -28,11 +45,7 @@ START_TEST(files_and_memory_give_the_same_view)
 	ck_assert_int_eq((int)lseek(fd, 0, SEEK_CUR), 0); /* the offset is the caller's */
 	ck_assert_code(error, gw_pack_open_memory(image, bytes, 0, &from_memory, &error), GW_OK);
 	memset(image, 0xee, bytes); /* nothing of it is kept */
-	ck_assert_mem_eq(&from_file->superblock, &from_memory->superblock,
-			 sizeof from_file->superblock);
-	ck_assert_mem_eq(&from_file->provenance, &from_memory->provenance,
-			 sizeof from_file->provenance);
-	ck_assert_mem_eq(from_file->tensors, from_memory->tensors, 2 * sizeof *from_file->tensors);
+	expect_same_meta(from_file, from_memory);
 	ck_assert_mem_eq(from_file->digests, from_memory->digests,
 			 from_file->superblock.n_blocks * sizeof(uint64_t));
 	ck_assert_uint_eq(from_memory->superblock.image_bytes, bytes);
