@@ -143,10 +143,13 @@ static int check_sizes(struct gw_bytes *in, uint64_t actual_bytes, uint64_t tail
 int gw_superblock_decode(const uint8_t *bytes, uint64_t actual_bytes, uint64_t tail_bytes,
 			 struct gw_superblock *out, struct gw_error *error)
 {
-	struct gw_bytes in = gw_bytes_read(
-		bytes, actual_bytes < GW_SUPERBLOCK_BYTES ? actual_bytes : GW_SUPERBLOCK_BYTES);
+	uint64_t n = actual_bytes < GW_SUPERBLOCK_BYTES ? actual_bytes : GW_SUPERBLOCK_BYTES;
+	uint8_t copy[GW_SUPERBLOCK_BYTES];
+	struct gw_bytes in = gw_bytes_read(copy, n);
 	int code;
 
+	/* a mapped file may change between check and use: judge bytes that cannot */
+	memcpy(copy, bytes, n);
 	if ((code = check_identity(&in, actual_bytes, error)) ||
 	    (code = check_features(&in, error)) || (code = check_limits(&in, error)) ||
 	    (code = check_sizes(&in, actual_bytes, tail_bytes, error)))
