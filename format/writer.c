@@ -30,7 +30,8 @@ static int compare_names(const void *a, const void *b)
 {
 	const struct gw_tensor *const *left = a, *const *right = b;
 
-	return strcmp((*left)->name, (*right)->name);
+	/* not measured yet, so perhaps without a NUL */
+	return strncmp((*left)->name, (*right)->name, GW_NAME_BYTES);
 }
 
 /* Measures, sorts and places the declared tensors. */
