@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/kernels.h"
+
+#include <stdbool.h>
+
+#ifdef __x86_64__
+
+#include <cpuid.h>
+
+/* cpuid leaf 1, ecx bit 29; clang 14's __builtin_cpu_supports does not know "f16c". */
+static bool have_f16c(void)
+{
+	unsigned eax, ebx, ecx, edx;
+
+	return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & 1u << 29);
+}
+
+const struct gpt2c_kernels *gpt2c_kernels_at(size_t index)
+{
+	const struct gpt2c_kernels *sets[3];
+	size_t n = 0;
+
+	/* these two ask the operating system too whether it saves the wide registers */
+	if (__builtin_cpu_supports("avx512f"))
+		sets[n++] = &gpt2c_kernels_avx512;
+	if (__builtin_cpu_supports("avx2") && have_f16c())
+		sets[n++] = &gpt2c_kernels_avx2;
+	sets[n++] = &gpt2c_kernels_portable;
+	return index < n ? sets[index] : NULL;
+}
+
+#else
+
+const struct gpt2c_kernels *gpt2c_kernels_at(size_t index)
+{
+	return index == 0 ? &gpt2c_kernels_portable : NULL;
+}
+
+#endif

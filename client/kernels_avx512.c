@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* Sixteen floats at a time; compiled with -mavx512f and called only where that is there. */
+#include <immintrin.h>
+#include <stdint.h>
+
+#define KERNELS gpt2c_kernels_avx512
+#define KERNELS_NAME "avx512"
+#define LANES 16
+#define VECTOR __m512
+
+static inline __m512 vector_f32(const float *p)
+{
+	return _mm512_loadu_ps(p);
+}
+
+static inline __m512 vector_f16(const uint16_t *p)
+{
+	return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+
+static inline __m512 vector_bf16(const uint16_t *p)
+{
+	__m256i halves = _mm256_loadu_si256((const __m256i *)(const void *)p);
+
+	return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
+static inline __m512 vector_add(__m512 a, __m512 b)
+{
+	return _mm512_add_ps(a, b);
+}
+
+static inline void vector_store(float *p, __m512 v)
+{
+	_mm512_storeu_ps(p, v);
+}
+
+#include "client/kernels_template.h"
