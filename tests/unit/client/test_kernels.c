@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/* Every kernel set that this processor runs, bit for bit against a plain loop. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/kernels.h"
+#include "format/limits.h"
+#include "tests/support/fixture.h"
+
+#define ROWS 7
+#define TOKENS 12
+
+static const unsigned dtypes[] = { GW_DTYPE_NONE, GW_F32, GW_F16, GW_BF16 };
+
+static uint32_t random_state = 1;
+
+/* xorshift32: any bits at all, among them every kind of NaN, infinity and subnormal */
+static uint32_t random_bits(void)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 17;
+	random_state ^= random_state << 5;
+	return random_state;
+}
+
+/* Elements that differ from machine to machine if anything does. */
+static uint32_t element_bits(unsigned dtype)
+{
+	static const uint32_t special[] = { 0, 0x80000000, 0x00000001, 0x007fffff, 0x00800000,
+					    0x7f7fffff, 0x7f800000, 0xff800000, 0x7fc00000,
+					    0x7f800001, 0x3f800000, 0x33800000 };
+	static const uint16_t special_half[] = { 0, 0x8000, 1, 0x3ff, 0x400, 0x7bff,
+						 0x7c00, 0xfc00, 0x7e00, 0x7c01, 0x3c00, 0x0200 };
+	uint32_t bits = random_bits();
+
+	if (bits % 8 == 0)
+		return dtype == GW_F16 ? special_half[bits / 8 % 12] :
+					 special[bits / 8 % 12] >> (dtype == GW_BF16 ? 16 : 0);
+	return dtype == GW_F32 ? bits : bits >> 16;
+}
+
+/* Memory that ends with the last element of the last row, so that a sanitizer sees a read past it. */
+static struct gpt2c_table table_new(unsigned dtype, size_t rows, size_t n_embd)
+{
+	size_t payload = n_embd * gw_dtype_bytes(dtype);
+	size_t row_bytes = (payload + GW_ROW_ALIGN_BYTES - 1) / GW_ROW_ALIGN_BYTES * GW_ROW_ALIGN_BYTES;
+	struct gpt2c_table table = { .row_bytes = row_bytes, .row_count = rows, .dtype = dtype };
+	void *memory = NULL;
+
+	if (dtype == GW_DTYPE_NONE)
+		return (struct gpt2c_table){ 0 };
+	ck_assert_int_eq(posix_memalign(&memory, 64, (rows - 1) * row_bytes + payload), 0);
+	table.rows = memory;
+	for (size_t r = 0; r < rows; r++)
+		for (size_t i = 0; i < n_embd; i++) {
+			uint32_t bits = element_bits(dtype);
+
+			memcpy((uint8_t *)memory + r * row_bytes + i * gw_dtype_bytes(dtype), &bits,
+			       gw_dtype_bytes(dtype));
+		}
+	return table;
+}
+
+static void table_free(struct gpt2c_table *table)
+{
+	free((void *)(uintptr_t)table->rows);
+}
+
+static float reference(const struct gpt2c_table *table, size_t row, size_t i)
+{
+	const uint8_t *at = table->rows + row * table->row_bytes + i * gw_dtype_bytes(table->dtype);
+	uint16_t half;
+	float value;
+
+	memcpy(&half, at, sizeof half);
+	if (table->dtype == GW_F16)
+		return gw_f16_to_f32(half);
+	if (table->dtype == GW_BF16)
+		return gw_bf16_to_f32(half);
+	memcpy(&value, at, sizeof value);
+	return value;
+}
+
+static void compare(const struct gpt2c_run *run, const char *name)
+{
+	for (size_t t = 0; t < run->n; t++)
+		for (size_t i = 0; i < run->n_embd; i++) {
+			float got = run->out[t * run->n_embd + i];
+			float want = reference(&run->wte, (size_t)run->ids[t], i);
+
+			if (run->wpe.rows) {
+				size_t position = run->positions ?
+							  (size_t)run->positions[t] :
+							  run->first_position + t % run->seq;
+
+				want += reference(&run->wpe, position, i);
+				if (isnan(want) && isnan(got))
+					continue; /* which payload survives is the processor's affair */
+			}
+			if (gw_f32_bits(got) == gw_f32_bits(want))
+				continue;
+			ck_abort_msg("%s, wte %s, wpe %s, n_embd %zu, token %zu, element %zu: %08x "
+				     "instead of %08x",
+				     name, gw_dtype_name(run->wte.dtype), gw_dtype_name(run->wpe.dtype),
+				     run->n_embd, t, i, gw_f32_bits(got), gw_f32_bits(want));
+		}
+}
+
+/* Runs with out one float off the vectors' alignment, and bytes around it that must stay. */
+static void check_run(struct gpt2c_run *run)
+{
+	size_t floats = run->n * run->n_embd;
+	float *memory;
+
+	for (size_t set = 0; gpt2c_kernels_at(set); set++) {
+		memory = malloc((floats + 2) * sizeof *memory);
+		ck_assert_ptr_nonnull(memory);
+		memset(memory, 0x5a, (floats + 2) * sizeof *memory);
+		run->out = memory + 1;
+		gpt2c_kernels_run(gpt2c_kernels_at(set), run);
+		compare(run, gpt2c_kernels_at(set)->name);
+		ck_assert_uint_eq(gw_f32_bits(memory[0]), 0x5a5a5a5a);
+		ck_assert_uint_eq(gw_f32_bits(memory[floats + 1]), 0x5a5a5a5a);
+		free(memory);
+	}
+}
+
+static void check_size(unsigned wte, unsigned wpe, size_t n_embd)
+{
+	static const int32_t ids[TOKENS] = { 6, 0, 3, 3, 1, 6, 5, 2, 4, 0, 6, 1 };
+	static const int32_t positions[TOKENS] = { 0, 6, 1, 5, 5, 0, 2, 3, 4, 6, 6, 1 };
+	struct gpt2c_run run = { .ids = ids, .n = TOKENS, .n_embd = n_embd, .seq = 1 };
+
+	run.wte = table_new(wte, ROWS, n_embd);
+	run.wpe = table_new(wpe, ROWS, n_embd);
+	run.positions = positions;
+	check_run(&run);
+	run.positions = NULL;
+	run.seq = 4;
+	run.first_position = ROWS - 4;
+	check_run(&run);
+	run.seq = TOKENS / 2;
+	run.first_position = 0;
+	check_run(&run);
+	run.n = 1;
+	run.seq = 1;
+	run.first_position = ROWS - 1;
+	check_run(&run);
+	table_free(&run.wte);
+	table_free(&run.wpe);
+}
+
+/* _i: the pair of types */
+START_TEST(test_sizes)
+{
+	static const size_t large[] = { 191, 192, 193, 255, 256, 257, 768, 1023, 1600, 1601 };
+	unsigned wte = dtypes[1 + _i / 4];
+	unsigned wpe = dtypes[_i % 4];
+
+	for (size_t n = 1; n <= 131; n++)
+		check_size(wte, wpe, n);
+	for (size_t i = 0; i < sizeof large / sizeof large[0]; i++)
+		check_size(wte, wpe, large[i]);
+}
+END_TEST
+
+/* _i: GW_F16 or GW_BF16; all 65,536 values of it, each in every lane. */
+START_TEST(test_every_half)
+{
+	enum { N = 65536, SHIFTS = 16 };
+	static uint16_t rows[SHIFTS][N] __attribute__((aligned(64)));
+	static const int32_t ids[SHIFTS] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+	struct gpt2c_run run = { .ids = ids, .n = SHIFTS, .n_embd = N, .seq = 1 };
+
+	for (size_t r = 0; r < SHIFTS; r++)
+		for (size_t i = 0; i < N; i++)
+			rows[r][i] = (uint16_t)(i + r);
+	run.wte = (struct gpt2c_table){ .rows = (const uint8_t *)rows,
+					.row_bytes = sizeof rows[0],
+					.row_count = SHIFTS,
+					.dtype = (uint32_t)_i };
+	check_run(&run);
+}
+END_TEST
+
+START_TEST(test_sets)
+{
+	size_t n = 0;
+
+	while (gpt2c_kernels_at(n))
+		printf("kernels: %s\n", gpt2c_kernels_at(n++)->name);
+	ck_assert_uint_ge(n, 1);
+	ck_assert_str_eq(gpt2c_kernels_at(n - 1)->name, "portable");
+	for (size_t set = 0; set < n; set++)
+		for (int wte = 0; wte < GPT2C_KERNEL_WTE; wte++)
+			for (int wpe = 0; wpe < GPT2C_KERNEL_WPE; wpe++)
+				ck_assert(gpt2c_kernels_at(set)->run[wte][wpe] != NULL);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("client/kernels");
+	TCase *tcase = fixture_case(suite, "kernels");
+
+	tcase_add_test(tcase, test_sets);
+	tcase_add_loop_test(tcase, test_sizes, 0, 12);
+	tcase_add_loop_test(tcase, test_every_half, GW_F16, GW_BF16 + 1);
+	return fixture_main(suite);
+}
