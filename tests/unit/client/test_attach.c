@@ -2,8 +2,11 @@
 /* Attaching: descriptors that are not what was agreed, and those that are. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -408,6 +411,39 @@ START_TEST(test_genuine)
 }
 END_TEST
 
+/* An image on huge pages, longer than its contents, where the machine has some to spare. */
+START_TEST(test_hugetlb)
+{
+	size_t huge_bytes = 2 << 20;
+	struct rogue_offer offer;
+	struct rogue rogue;
+	char path[64];
+	void *memory;
+	int fd;
+
+	fd = memfd_create("image", MFD_ALLOW_SEALING | MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+	if (fd < 0 || ftruncate(fd, (off_t)huge_bytes) != 0 ||
+	    (memory = mmap(NULL, huge_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) ==
+		    MAP_FAILED) {
+		printf("skipped: no huge pages (vm.nr_hugepages)\n");
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	rogue_offer_init(&offer);
+	memcpy(memory, offer.pack, offer.pack_bytes);
+	munmap(memory, huge_bytes);
+	ck_assert_int_eq(fcntl(fd, F_ADD_SEALS, ROGUE_IMAGE_SEALS), 0);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	replace_fd(&offer.image_fd, open(path, O_RDONLY | O_CLOEXEC));
+	close(fd);
+	rogue_start(&rogue, rogue_serve_offer, &offer);
+	gpt2c_close(rogue_open_expecting(&rogue, "gpt2", 0, GPT2C_POPULATE, GPT2C_OK, "", "huge"));
+	rogue_stop(&rogue);
+	rogue_offer_deinit(&offer);
+}
+END_TEST
+
 /* Nothing that this process or its children do to a store reaches the image. */
 START_TEST(test_copy_on_write)
 {
@@ -448,6 +484,7 @@ int main(void)
 	tcase_add_test(tcase, test_environment);
 	tcase_add_test(tcase, test_model_names);
 	tcase_add_test(tcase, test_genuine);
+	tcase_add_test(tcase, test_hugetlb);
 	tcase_add_test(tcase, test_copy_on_write);
 	return fixture_main(suite);
 }

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -105,6 +106,16 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags)
 	return fails() ? -1 : __real_recvmsg(fd, message, flags);
 }
 
+/* A clock that a test can make run: a second each time that it is read. */
+static _Thread_local uint64_t hurried_ms;
+
+uint64_t __real_wire_now_ms(void);
+uint64_t __wrap_wire_now_ms(void);
+uint64_t __wrap_wire_now_ms(void)
+{
+	return hurried_ms ? (hurried_ms += 1000) : __real_wire_now_ms();
+}
+
 static gpt2c_store *const untouched = (gpt2c_store *)(uintptr_t)8;
 
 static const int failures[] = { ENOMEM, EIO, EACCES, EFAULT, EAGAIN };
@@ -182,6 +193,32 @@ START_TEST(test_daemon)
 }
 END_TEST
 
+/* The limit of time holds for a file too: not every unit is verified within three seconds. */
+START_TEST(test_file_timeout)
+{
+	char *folder = fixture_folder_new();
+	gpt2c_options options = GPT2C_OPTIONS_INIT;
+	gpt2c_error error = GPT2C_ERROR_INIT;
+	gpt2c_store *store = untouched;
+	static const uint64_t limits_ms[] = { 3000, 1000000, UINT64_MAX };
+
+	options.file = fixture_path(folder, "p.gpt2w");
+	fixture_pack(options.file, 16000, 4, 33, GW_F32, GW_F32);
+	for (int i = 0; i < 3; i++) {
+		options.timeout_ms = limits_ms[i];
+		hurried_ms = 1;
+		ck_assert_code(error, gpt2c_open_with(&options, &store, &error),
+			       i == 0 ? GPT2C_E_TIMEOUT : GPT2C_OK);
+		hurried_ms = 0;
+		if (i > 0)
+			gpt2c_close(store);
+		else
+			ck_assert_ptr_eq(store, untouched);
+	}
+	fixture_folder_free(folder);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("client/faults");
@@ -189,5 +226,6 @@ int main(void)
 
 	tcase_add_loop_test(tcase, test_file, 0, N_FAILURES);
 	tcase_add_loop_test(tcase, test_daemon, 0, N_FAILURES);
+	tcase_add_test(tcase, test_file_timeout);
 	return fixture_main(suite);
 }
