@@ -40,7 +40,7 @@ static bool pack_kind_is_text(const uint8_t *bytes, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		if ((bytes[i] < 0x20 && !strchr("\t\n\r\f", bytes[i])) || bytes[i] == 0 ||
-		    bytes[i] == 0x7f)
+		    bytes[i] == 0x7f || bytes[i] > 0xf4) /* the last are never in UTF-8 */
 			return false;
 	}
 	return true;
@@ -57,16 +57,17 @@ enum pack_kind pack_kind_detect(const uint8_t *bytes, size_t n)
 		    memcmp(bytes + pack_marks[i].offset, pack_marks[i].mark, pack_marks[i].n) == 0)
 			return pack_marks[i].kind;
 	}
+	/* a pickle of protocol 2 to 5; what follows is an opcode, one of those that as
+	 * part of a length would take it over the cap */
+	if (n >= 3 && bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5 && bytes[2] &&
+	    strchr("\x8a\x8c\x95}]c", bytes[2]))
+		return PACK_KIND_PICKLE;
 	/*
 	 * A length below 4 GiB: no text has these zeros. Before the rest, whose marks are so short
 	 * that a length can look like them (123 is '{').
 	 */
 	if (n >= 8 && memcmp(bytes + 4, "\0\0\0\0", 4) == 0)
 		return PACK_KIND_SAFETENSORS;
-	/* a pickle of protocol 2 to 5; what follows is an opcode */
-	if (n >= 3 && bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5 && bytes[2] &&
-	    strchr("\x8a\x8c\x95}](c", bytes[2]))
-		return PACK_KIND_PICKLE;
 	while (blank < n && strchr("\t\n\r ", bytes[blank]) && bytes[blank])
 		blank++;
 	if (pack_kind_is_html((const char *)bytes + blank, n - blank))
