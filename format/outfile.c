@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,6 +117,21 @@ static int create_temporary(struct gw_outfile *file, const char *path, struct gw
 	return gw_fail_errno(error, errno, "cannot create a temporary file for %s", path);
 }
 
+/* Creates the temporary and makes it known to gw_outfile_remove_all, with no signal in between. */
+static int create_registered(struct gw_outfile *file, const char *path, struct gw_error *error)
+{
+	sigset_t all, before;
+	int code;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	code = create_temporary(file, path, error);
+	if (code == GW_OK)
+		file->slot = register_file(file);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return code;
+}
+
 int gw_outfile_create(const char *path, bool replace, struct gw_outfile **out,
 		      struct gw_error *error)
 {
@@ -126,11 +142,10 @@ int gw_outfile_create(const char *path, bool replace, struct gw_outfile **out,
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "no memory");
 	*file = (struct gw_outfile){ .fd = -1, .dir_fd = -1, .replace = replace, .slot = -1 };
 	if ((code = open_directory(path, file, error)) || (code = check_target(file, path, error)) ||
-	    (code = create_temporary(file, path, error))) {
+	    (code = create_registered(file, path, error))) {
 		gw_outfile_free(file);
 		return code;
 	}
-	file->slot = register_file(file);
 	*out = file;
 	return GW_OK;
 }
@@ -232,11 +247,12 @@ void gw_outfile_free(struct gw_outfile *out)
 {
 	if (!out)
 		return;
-	unregister_file(out);
 	if (out->fd >= 0)
 		close(out->fd);
+	/* first the file, then its registration: a signal in between removes what is gone already */
 	if (out->temporary[0])
 		unlinkat(out->dir_fd, out->temporary, 0);
+	unregister_file(out);
 	if (out->dir_fd >= 0)
 		close(out->dir_fd);
 	free(out);
