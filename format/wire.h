@@ -206,7 +206,7 @@ struct wire_message {
 /* Bytes of a message of that type; 0: no such type. */
 uint32_t wire_message_bytes(uint16_t type);
 
-/* A fixed phrase for a reason, state or backend; never NULL. */
+/* A fixed phrase for an enum wire_reason; never NULL. */
 const char *wire_strreason(uint32_t reason);
 
 /*

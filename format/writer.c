@@ -24,6 +24,7 @@ struct gw_writer {
 	size_t current;        /* place in tensors, or NO_TENSOR */
 	uint64_t done_bytes;   /* of it, with padding, written so far */
 	uint64_t row_fill;     /* bytes of the row in the making, without padding */
+	bool failed;           /* a write failed: what is there is no longer known */
 };
 
 static int compare_names(const void *a, const void *b)
@@ -78,7 +79,7 @@ static int writer_init(struct gw_writer *writer, const char *path, bool replace,
 	code = gw_outfile_create(path, replace, &writer->out, error);
 	if (code)
 		return code;
-	/* all at once: a disk quota or a limit of file size speaks up before the work */
+	/* a limit of file size speaks up before the work; what is not written is zero */
 	return gw_outfile_resize(writer->out, writer->image_bytes, error);
 }
 
@@ -202,8 +203,9 @@ int gw_writer_append(struct gw_writer *writer, size_t index, const void *data, u
 	size_t place;
 	int code;
 
-	if (index >= writer->n)
-		return gw_fail(error, GW_E_ARGUMENT, GW_NO_OFFSET, "no tensor %zu", index);
+	if (index >= writer->n || writer->failed)
+		return gw_fail(error, GW_E_ARGUMENT, GW_NO_OFFSET,
+			       writer->failed ? "a write failed before" : "no such tensor");
 	place = writer->order[index];
 	tensor = &writer->tensors[place];
 	if (writer->complete[place] || (writer->current != NO_TENSOR && writer->current != place))
@@ -221,6 +223,7 @@ int gw_writer_append(struct gw_writer *writer, size_t index, const void *data, u
 		code = push(writer, data, n, error);
 	else
 		code = push_rows(writer, data, n, error);
+	writer->failed = code != GW_OK;
 	if (!code && writer->done_bytes == tensor->data_bytes) {
 		writer->complete[place] = true;
 		writer->current = NO_TENSOR;
@@ -234,12 +237,13 @@ static int write_meta(struct gw_writer *writer, const struct gw_provenance *prov
 		      struct gw_error *error)
 {
 	struct gw_regions at = gw_superblock_regions(writer->n, writer->n_blocks);
-	uint8_t *meta = calloc(1, at.digests_offset), *directory = meta + GW_DIRECTORY_OFFSET;
+	uint8_t *meta = calloc(1, at.digests_offset), *directory;
 	struct gw_superblock superblock;
 	int code;
 
 	if (!meta)
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "no memory");
+	directory = meta + GW_DIRECTORY_OFFSET;
 	gw_provenance_encode(provenance, meta + GW_PROVENANCE_OFFSET);
 	gw_directory_encode(writer->tensors, writer->n, directory);
 	superblock = (struct gw_superblock){

@@ -25,7 +25,7 @@ int gw_writer_new(const char *path, bool replace, const struct gw_tensor *tensor
 /*
  * Appends n bytes of the tensor that was declared at index: dense, row-major, without padding. A
  * tensor's bytes come in order; one tensor is completed before the next is begun.
- * Errors: GW_E_ARGUMENT (more than its shape holds, or out of turn), GW_E_IO.
+ * Errors: GW_E_ARGUMENT (more than its shape holds, out of turn, or after a write that failed), GW_E_IO.
  */
 int gw_writer_append(struct gw_writer *writer, size_t index, const void *data, uint64_t n,
 		     struct gw_error *error);

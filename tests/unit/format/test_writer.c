@@ -211,6 +211,32 @@ START_TEST(a_limit_of_file_size_leaves_nothing)
 }
 END_TEST
 
+/* After a write that failed, what is in the file is not known: nothing can be added to it. */
+START_TEST(a_failed_write_ends_the_pack)
+{
+	const struct gw_tensor wte = fixture_tensor(GW_WTE_NAME, GW_F32, 70, 24);
+	struct gw_writer *writer = NULL;
+	uint64_t n;
+	uint8_t *data = dense(&wte, &n);
+	struct rlimit limit, small;
+
+	ck_assert_code(error, gw_writer_new(target, false, &wte, 1, &writer, &error), GW_OK);
+	getrlimit(RLIMIT_FSIZE, &limit);
+	small = (struct rlimit){ 4096, limit.rlim_max };
+	signal(SIGXFSZ, SIG_IGN);
+	setrlimit(RLIMIT_FSIZE, &small);
+	ck_assert_code(error, gw_writer_append(writer, 0, data, n, &error), GW_E_IO);
+	ck_assert_int_eq(error.sys_errno, EFBIG);
+	setrlimit(RLIMIT_FSIZE, &limit);
+	ck_assert_code(error, gw_writer_append(writer, 0, data, n, &error), GW_E_ARGUMENT);
+	ck_assert_code(error, gw_writer_finish(writer, &provenance, 0, 0, NULL, &error),
+		       GW_E_ARGUMENT);
+	gw_writer_free(writer);
+	free(data);
+	ck_assert_int_eq(fixture_count_files(folder), 0);
+}
+END_TEST
+
 START_TEST(an_unfinished_pack_leaves_nothing)
 {
 	struct gw_tensor wte = fixture_tensor(GW_WTE_NAME, GW_F32, 7, 5);
@@ -235,6 +261,7 @@ int main(void)
 	tcase_add_test(tcase, misuse_is_refused);
 	tcase_add_test(tcase, bad_declarations_leave_nothing);
 	tcase_add_test(tcase, a_limit_of_file_size_leaves_nothing);
+	tcase_add_test(tcase, a_failed_write_ends_the_pack);
 	tcase_add_test(tcase, an_unfinished_pack_leaves_nothing);
 	return fixture_main(suite);
 }
