@@ -93,6 +93,7 @@ static int open_signals(struct daemon *daemon, struct gw_error *error)
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a pack over RLIMIT_FSIZE is one that cannot be loaded, no end */
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
 		return gw_fail_errno(error, errno, "cannot make a signalfd");
