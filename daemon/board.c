@@ -146,8 +146,10 @@ int gd_board_init(struct gd_board *board, struct gd_boards *boards, struct gw_er
 
 	*board = (struct gd_board){ .boards = boards, .fd = -1 };
 	code = take_slot(boards, &board->slot, error);
-	if (code)
+	if (code) {
+		board->boards = NULL; /* so that gd_board_deinit leaves slot 0 alone */
 		return code;
+	}
 	code = gd_memfd_new("gpt2d-board", 0, WIRE_BOARD_BYTES, &fd, error);
 	if (!code)
 		code = map_board(board, fd, error);
@@ -174,8 +176,9 @@ void gd_board_deinit(struct gd_board *board)
 
 	if (!boards)
 		return;
-	unlink_entry(boards, board->slot);
+	/* marked first: killed in between, the board would be left without a mark and off the list */
 	atomic_fetch_or(word_of(board), WIRE_OWNER_DIED);
+	unlink_entry(boards, board->slot);
 	mmap(page_of(board), WIRE_BOARD_BYTES, PROT_NONE,
 	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 	boards->used[board->slot] = false;
