@@ -168,6 +168,9 @@ void gd_loop_dispatch(struct gd_loop *loop, uint64_t tag, short events)
 		return;
 	watch = loop->slots[slot].watch;
 	watch->armed = false;
+	/* half a hang-up wakes us whether asked for or not: what no handler looks at would spin */
+	if (events & POLLRDHUP)
+		events |= POLLHUP;
 	watch->ready(watch, events);
 	/* the handler may have freed the watch, or another may sit in its slot */
 	if (loop->slots[slot].watch != watch || loop->slots[slot].turn != turn || watch->armed)

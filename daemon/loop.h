@@ -12,7 +12,8 @@ struct gd_loop;
 
 /*
  * What is waited for, embedded in its owner. ready is called with the poll events that hold, again and
- * again while they hold (level-triggered); it may change, remove or free the watch.
+ * again while they hold (level-triggered); it may change, remove or free the watch. A peer that closed
+ * its sending half counts as POLLHUP.
  */
 struct gd_watch {
 	int fd;         /* borrowed; stays open while watched */

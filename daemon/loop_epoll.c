@@ -10,7 +10,7 @@
 
 /* Poll's and epoll's events have the same values (asserted below), so they are passed on as they are. */
 _Static_assert(POLLIN == EPOLLIN && POLLOUT == EPOLLOUT && POLLERR == EPOLLERR &&
-		       POLLHUP == EPOLLHUP,
+		       POLLHUP == EPOLLHUP && POLLRDHUP == EPOLLRDHUP,
 	       "poll and epoll differ");
 
 static int epoll_fd(const struct gd_loop *loop)
@@ -35,7 +35,8 @@ static void epoll_close(struct gd_loop *loop)
 
 static int epoll_arm(struct gd_loop *loop, struct gd_watch *watch, struct gw_error *error)
 {
-	struct epoll_event event = { .events = (uint32_t)watch->events | EPOLLONESHOT,
+	/* EPOLLRDHUP: io_uring always waits for it, so both do */
+	struct epoll_event event = { .events = (uint32_t)watch->events | EPOLLRDHUP | EPOLLONESHOT,
 				     .data.u64 = gd_loop_tag(loop, watch) };
 
 	if (epoll_ctl(epoll_fd(loop), EPOLL_CTL_MOD, watch->fd, &event) == 0)
