@@ -111,6 +111,17 @@ static int arm(struct gd_loop *loop, struct gd_watch *watch, struct gw_error *er
 	return code;
 }
 
+/* Arms a watch that is in the table; where that fails it is not forgotten. */
+static void arm_later(struct gd_loop *loop, struct gd_watch *watch)
+{
+	struct gw_error error = GW_ERROR_INIT;
+
+	if (!arm(loop, watch, &error))
+		return;
+	gd_log_peer("cannot watch descriptor %d for now: %s", watch->fd, error.message);
+	loop->unarmed = true;
+}
+
 int gd_loop_add(struct gd_loop *loop, struct gd_watch *watch, struct gw_error *error)
 {
 	int code = take_slot(loop, &watch->slot, error);
@@ -136,8 +147,6 @@ static void disarm(struct gd_loop *loop, struct gd_watch *watch)
 
 void gd_loop_change(struct gd_loop *loop, struct gd_watch *watch, short events)
 {
-	struct gw_error error = GW_ERROR_INIT;
-
 	if (watch->events == events)
 		return;
 	watch->events = events;
@@ -145,8 +154,7 @@ void gd_loop_change(struct gd_loop *loop, struct gd_watch *watch, short events)
 		return; /* its handler is running; it is armed anew after that */
 	disarm(loop, watch);
 	loop->slots[watch->slot].turn++; /* an event that is under way is of the old kind */
-	if (arm(loop, watch, &error))
-		gd_log("cannot watch descriptor %d: %s", watch->fd, error.message);
+	arm_later(loop, watch);
 }
 
 void gd_loop_remove(struct gd_loop *loop, struct gd_watch *watch)
@@ -161,7 +169,6 @@ void gd_loop_remove(struct gd_loop *loop, struct gd_watch *watch)
 void gd_loop_dispatch(struct gd_loop *loop, uint64_t tag, short events)
 {
 	uint32_t slot = (uint32_t)tag, turn = (uint32_t)(tag >> 32);
-	struct gw_error error = GW_ERROR_INIT;
 	struct gd_watch *watch;
 
 	if (slot >= loop->n_slots || loop->slots[slot].turn != turn || !loop->slots[slot].watch)
@@ -175,16 +182,26 @@ void gd_loop_dispatch(struct gd_loop *loop, uint64_t tag, short events)
 	/* the handler may have freed the watch, or another may sit in its slot */
 	if (loop->slots[slot].watch != watch || loop->slots[slot].turn != turn || watch->armed)
 		return;
-	if (arm(loop, watch, &error))
-		gd_log("cannot watch descriptor %d: %s", watch->fd, error.message);
+	arm_later(loop, watch);
+}
+
+static void arm_unarmed(struct gd_loop *loop)
+{
+	loop->unarmed = false;
+	for (uint32_t i = 0; i < loop->n_slots; i++)
+		if (loop->slots[i].watch && !loop->slots[i].watch->armed)
+			arm_later(loop, loop->slots[i].watch);
 }
 
 int gd_loop_run(struct gd_loop *loop, struct gw_error *error)
 {
 	int code = GW_OK;
 
-	while (!loop->stopped && !code)
+	while (!loop->stopped && !code) {
+		if (loop->unarmed)
+			arm_unarmed(loop);
 		code = loop->backend->wait(loop, error);
+	}
 	return code;
 }
 

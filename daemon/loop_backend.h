@@ -16,6 +16,7 @@ struct gd_loop {
 	uint32_t n_slots;
 	uint32_t free_hint; /* no free slot below it */
 	bool stopped;
+	bool unarmed; /* a watch could not be armed; tried again before the next wait */
 	char note[256];
 };
 
