@@ -11,6 +11,8 @@
 /* Connections taken in, and messages read from one peer, before others get their turn. */
 #define GD_ACCEPTS_PER_TURN 64
 #define GD_MESSAGES_PER_TURN 8
+/* Messages read and thrown away when a connection is ended. */
+#define GD_DRAINED_MESSAGES 64
 /* Bytes of unread answers that the kernel holds for a peer; it doubles the number. A dozen answers;
  * a client that reads its answers has one. */
 #define GD_SEND_BUFFER_BYTES 16384

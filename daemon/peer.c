@@ -15,6 +15,21 @@
 #include "daemon/server.h"
 #include "format/endpoint.h"
 
+/*
+ * Ends a connection so that what was sent last is read: the kernel answers a close over unread messages
+ * with ECONNRESET, ahead of all that waits for the peer. Who has sent more than is drained here is told
+ * less. Descriptors in what is thrown away end with it.
+ */
+static void close_told(int fd)
+{
+	uint8_t byte;
+
+	for (int i = 0; i < GD_DRAINED_MESSAGES; i++)
+		if (recv(fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC) <= 0)
+			break;
+	close(fd);
+}
+
 static void peer_attach(struct gd_peer *peer, struct gd_model *model)
 {
 	if (peer->attached)
@@ -29,7 +44,7 @@ static void peer_free(struct gd_peer *peer)
 	struct gd_server *server = peer->server;
 
 	gd_loop_remove(server->loop, &peer->watch);
-	close(peer->watch.fd);
+	close_told(peer->watch.fd);
 	peer_attach(peer, NULL);
 	peer->user->unread_fds -= peer->unread_fds;
 	gd_quota_disconnect(&server->quota, peer->user);
@@ -105,14 +120,14 @@ static void turn_away(struct gd_server *server, int fd, const char *why)
 	server->refused_total++;
 	wire_put_text(message.refused.message, sizeof message.refused.message, why);
 	wire_send(fd, &message, NULL, 0, 0, NULL);
-	close(fd);
+	close_told(fd);
 }
 
 static void peer_new(struct gd_server *server, int fd)
 {
 	const int send_buffer_bytes = GD_SEND_BUFFER_BYTES;
 	struct gw_error error = GW_ERROR_INIT;
-	struct ucred credentials;
+	struct ucred credentials = { .uid = (uid_t)-1 };
 	socklen_t size = sizeof credentials;
 	const char *reason = "no memory";
 	struct gd_peer *peer = calloc(1, sizeof *peer);
