@@ -58,8 +58,9 @@ void gd_peer_settle_fds(struct gd_peer *peer)
 {
 	int unread_bytes = 0;
 
-	/* what the kernel holds for the peer: 0 once he has received all */
-	if (!peer->unread_fds || ioctl(peer->watch.fd, SIOCOUTQ, &unread_bytes) < 0 || unread_bytes)
+	/* what the kernel holds for the peer: 0 once he has received all. Who waits is promised two. */
+	if (!peer->unread_fds || peer->waiting ||
+	    ioctl(peer->watch.fd, SIOCOUTQ, &unread_bytes) < 0 || unread_bytes)
 		return;
 	peer->user->unread_fds -= peer->unread_fds;
 	peer->unread_fds = 0;

@@ -44,6 +44,13 @@ bool gd_request_refuse(struct gd_peer *peer, uint32_t request, enum wire_reason 
 	       reason != WIRE_REASON_LIMIT;
 }
 
+/* Counts the descriptors of an answer, sent or promised. */
+static void count_fds(struct gd_peer *peer)
+{
+	peer->unread_fds += WIRE_REPLY_FDS;
+	peer->user->unread_fds += WIRE_REPLY_FDS;
+}
+
 /* Whether the peer's user may have two more descriptors under way. */
 static bool fds_allowed(struct gd_peer *peer)
 {
@@ -91,8 +98,7 @@ static bool send_attached(struct gd_peer *peer, uint32_t request, struct gd_mode
 	}
 	if (!sent)
 		return false;
-	peer->unread_fds += WIRE_REPLY_FDS;
-	peer->user->unread_fds += WIRE_REPLY_FDS;
+	count_fds(peer);
 	if (peer->attached)
 		peer->attached->attached--;
 	peer->attached = model;
@@ -114,6 +120,7 @@ static bool answer_model(struct gd_peer *peer, uint32_t request, struct gd_model
 	memcpy(message.loading.model, model->name, sizeof message.loading.model);
 	peer->waiting = model;
 	peer->waiting_request = request;
+	count_fds(peer); /* now, so that all who wait cannot exceed the limit at once */
 	return answer(peer, &message, NULL, 0, NULL);
 }
 
@@ -122,6 +129,8 @@ bool gd_request_settle(struct gd_peer *peer)
 	struct gd_model *model = peer->waiting;
 
 	peer->waiting = NULL;
+	peer->unread_fds -= WIRE_REPLY_FDS; /* the promise; what is sent counts anew */
+	peer->user->unread_fds -= WIRE_REPLY_FDS;
 	if (model->removed || !model->image)
 		return gd_request_refuse(peer, peer->waiting_request, WIRE_REASON_LOAD_FAILED,
 					 "%s: %s", model->name, model->message);

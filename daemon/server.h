@@ -32,7 +32,7 @@ struct gd_peer {
 	struct gd_model *attached; /* of the last ATTACHED; NULL: none, or it is withdrawn */
 	struct gd_model *waiting;  /* whose load is to be answered; NULL: none */
 	uint32_t waiting_request;
-	unsigned unread_fds; /* descriptors sent that may not have been received yet */
+	unsigned unread_fds; /* descriptors sent that may not have been received yet, or promised */
 	struct gd_peer *next, **at;
 };
 
