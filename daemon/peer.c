@@ -20,14 +20,13 @@
  * with ECONNRESET, ahead of all that waits for the peer. Who has sent more than is drained here is told
  * less. Descriptors in what is thrown away end with it.
  */
-static void close_told(int fd)
+static void drain(int fd)
 {
 	uint8_t byte;
 
 	for (int i = 0; i < GD_DRAINED_MESSAGES; i++)
 		if (recv(fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC) <= 0)
 			break;
-	close(fd);
 }
 
 static void peer_attach(struct gd_peer *peer, struct gd_model *model)
@@ -41,17 +40,19 @@ static void peer_attach(struct gd_peer *peer, struct gd_model *model)
 
 static void peer_free(struct gd_peer *peer)
 {
-	struct gd_server *server = peer->server;
-
-	gd_loop_remove(server->loop, &peer->watch);
-	close_told(peer->watch.fd);
-	peer_attach(peer, NULL);
+	close(peer->watch.fd);
 	peer->user->unread_fds -= peer->unread_fds;
-	gd_quota_disconnect(&server->quota, peer->user);
-	*peer->at = peer->next;
-	if (peer->next)
-		peer->next->at = peer->at;
+	gd_quota_disconnect(&peer->server->quota, peer->user);
 	free(peer);
+}
+
+void gd_peer_stop_waiting(struct gd_peer *peer)
+{
+	if (!peer->waiting)
+		return;
+	peer->waiting = NULL;
+	peer->unread_fds -= WIRE_REPLY_FDS;
+	peer->user->unread_fds -= WIRE_REPLY_FDS;
 }
 
 void gd_peer_settle_fds(struct gd_peer *peer)
@@ -64,6 +65,70 @@ void gd_peer_settle_fds(struct gd_peer *peer)
 		return;
 	peer->user->unread_fds -= peer->unread_fds;
 	peer->unread_fds = 0;
+}
+
+void gd_server_settle_fds(struct gd_server *server, const struct gd_user *user)
+{
+	for (struct gd_peer *peer = server->peers; peer; peer = peer->next)
+		if (peer->user == user)
+			gd_peer_settle_fds(peer);
+	for (struct gd_peer *peer = server->leaving; peer; peer = peer->next)
+		if (peer->user == user)
+			gd_peer_settle_fds(peer);
+}
+
+static void put_leaving(struct gd_server *server, struct gd_peer *peer)
+{
+	if (!server->leaving)
+		server->leaving_end = &server->leaving;
+	peer->next = NULL;
+	*server->leaving_end = peer;
+	server->leaving_end = &peer->next;
+}
+
+/*
+ * Ends a connection. Descriptors in answers that lie unread at the other end use up what the kernel
+ * allows us, whether our end is open or not: until they are read or thrown away, which only our end can
+ * tell, the connection goes on counting as its user's. Else whoever keeps connecting, asking and
+ * misbehaving could use up everybody's.
+ */
+static void peer_end(struct gd_peer *peer)
+{
+	struct gd_server *server = peer->server;
+
+	gd_loop_remove(server->loop, &peer->watch);
+	gd_peer_stop_waiting(peer);
+	peer_attach(peer, NULL);
+	*peer->at = peer->next;
+	if (peer->next)
+		peer->next->at = peer->at;
+	gd_peer_settle_fds(peer);
+	shutdown(peer->watch.fd, SHUT_RDWR);
+	drain(peer->watch.fd);
+	if (peer->unread_fds)
+		put_leaving(server, peer);
+	else
+		peer_free(peer);
+}
+
+/* Lets go of those whose answers are read by now; a few at a time, so that many delay nobody. */
+static void let_leave(struct gd_server *server)
+{
+	struct gd_peer *last = NULL;
+
+	for (int i = 0; i < GD_LEAVING_PER_TURN && server->leaving != last; i++) {
+		struct gd_peer *peer = server->leaving;
+
+		server->leaving = peer->next;
+		gd_peer_settle_fds(peer);
+		if (!peer->unread_fds) {
+			peer_free(peer);
+			continue;
+		}
+		put_leaving(server, peer);
+		if (!last)
+			last = peer;
+	}
 }
 
 /* A message that is none: says so where that is of use, and ends the connection. */
@@ -90,7 +155,7 @@ static void peer_ready(struct gd_watch *watch, short events)
 	struct gd_server *server = peer->server;
 
 	if (peer->waiting && events & (POLLHUP | POLLERR)) {
-		peer_free(peer);
+		peer_end(peer);
 		return;
 	}
 	for (int i = 0; i < GD_MESSAGES_PER_TURN && !peer->waiting; i++) {
@@ -105,7 +170,7 @@ static void peer_ready(struct gd_watch *watch, short events)
 		if (code)
 			peer_malformed(peer, code, message.request, &error);
 		if (code || !gd_request_answer(peer, &message)) {
-			peer_free(peer);
+			peer_end(peer);
 			return;
 		}
 	}
@@ -121,7 +186,8 @@ static void turn_away(struct gd_server *server, int fd, const char *why)
 	server->refused_total++;
 	wire_put_text(message.refused.message, sizeof message.refused.message, why);
 	wire_send(fd, &message, NULL, 0, 0, NULL);
-	close_told(fd);
+	drain(fd);
+	close(fd);
 }
 
 static void peer_new(struct gd_server *server, int fd)
@@ -183,6 +249,7 @@ void gd_server_accept(struct gd_watch *watch, short events)
 	struct gd_server *server = watch->owner;
 
 	(void)events;
+	let_leave(server);
 	for (int i = 0; i < GD_ACCEPTS_PER_TURN; i++) {
 		int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC);
 
@@ -224,7 +291,7 @@ void gd_server_settled(void *context, struct gd_model *model)
 		if (gd_request_settle(peer))
 			peer_watch(peer);
 		else
-			peer_free(peer);
+			peer_end(peer);
 	}
 }
 
@@ -241,5 +308,11 @@ void gd_server_removed(void *context, struct gd_model *model)
 void gd_server_close_peers(struct gd_server *server)
 {
 	while (server->peers)
-		peer_free(server->peers);
+		peer_end(server->peers);
+	while (server->leaving) {
+		struct gd_peer *peer = server->leaving;
+
+		server->leaving = peer->next;
+		peer_free(peer);
+	}
 }

@@ -60,9 +60,7 @@ static bool fds_allowed(struct gd_peer *peer)
 	gd_peer_settle_fds(peer);
 	if (peer->user->unread_fds + WIRE_REPLY_FDS <= limit)
 		return true;
-	for (struct gd_peer *other = server->peers; other; other = other->next)
-		if (other->user == peer->user)
-			gd_peer_settle_fds(other);
+	gd_server_settle_fds(server, peer->user);
 	return peer->user->unread_fds + WIRE_REPLY_FDS <= limit;
 }
 
@@ -128,9 +126,7 @@ bool gd_request_settle(struct gd_peer *peer)
 {
 	struct gd_model *model = peer->waiting;
 
-	peer->waiting = NULL;
-	peer->unread_fds -= WIRE_REPLY_FDS; /* the promise; what is sent counts anew */
-	peer->user->unread_fds -= WIRE_REPLY_FDS;
+	gd_peer_stop_waiting(peer);
 	if (model->removed || !model->image)
 		return gd_request_refuse(peer, peer->waiting_request, WIRE_REASON_LOAD_FAILED,
 					 "%s: %s", model->name, model->message);

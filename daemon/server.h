@@ -17,7 +17,8 @@ struct gd_server {
 	struct gd_store *store;
 	struct gd_quota quota;
 	struct gd_watch listen_watch;
-	struct gd_peer *peers; /* all connections */
+	struct gd_peer *peers; /* all connections that are open */
+	struct gd_peer *leaving, **leaving_end; /* ended, with descriptors in answers that are not read */
 	int spare_fd;          /* given up to take in, and turn away, a connection when there is no other */
 	uint64_t start_ms;
 	uint64_t connections_total, attached_total, refused_total, foreign_fds;
@@ -57,5 +58,8 @@ bool gd_request_settle(struct gd_peer *peer);
 bool gd_request_refuse(struct gd_peer *peer, uint32_t request, enum wire_reason reason,
 		       const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* Forgets the descriptors that peer has received meanwhile (peer.c). */
+/* Forgets the descriptors that peer, or all of user's connections, have received meanwhile (peer.c). */
 void gd_peer_settle_fds(struct gd_peer *peer);
+void gd_server_settle_fds(struct gd_server *server, const struct gd_user *user);
+/* Takes back what was promised to a peer that waits; fine if it does not. */
+void gd_peer_stop_waiting(struct gd_peer *peer);
