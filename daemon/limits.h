@@ -13,6 +13,8 @@
 #define GD_MESSAGES_PER_TURN 8
 /* Messages read and thrown away when a connection is ended. */
 #define GD_DRAINED_MESSAGES 64
+/* How long nobody is taken in after accepting has failed; others are served meanwhile. */
+#define GD_ACCEPT_PAUSE_MS 100
 /* Ended connections whose answers were not read, looked at before connections are taken in. */
 #define GD_LEAVING_PER_TURN 256
 /* Bytes of unread answers that the kernel holds for a peer; it doubles the number. A dozen answers;

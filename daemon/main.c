@@ -9,6 +9,8 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/board.h"
@@ -145,7 +147,17 @@ static int open_socket(struct daemon *daemon, struct gw_error *error)
 							 .events = POLLIN,
 							 .ready = gd_server_accept,
 							 .owner = &daemon->server };
-	return gd_loop_add(daemon->server.loop, &daemon->server.listen_watch, error);
+	daemon->server.pause_watch = (struct gd_watch){
+		.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK),
+		.events = POLLIN,
+		.ready = gd_server_resume,
+		.owner = &daemon->server,
+	};
+	if (daemon->server.pause_watch.fd < 0)
+		return gw_fail_errno(error, errno, "cannot make a timer");
+	code = gd_loop_add(daemon->server.loop, &daemon->server.pause_watch, error);
+	return code ? code :
+		      gd_loop_add(daemon->server.loop, &daemon->server.listen_watch, error);
 }
 
 static void tell_start(const struct daemon *daemon)
@@ -187,6 +199,9 @@ static void stop(struct daemon *daemon)
 	if (!server->loop)
 		return;
 	gd_loop_remove(server->loop, &server->listen_watch);
+	gd_loop_remove(server->loop, &server->pause_watch);
+	if (server->pause_watch.fd >= 0)
+		close(server->pause_watch.fd);
 	gd_listener_deinit(&daemon->listener);
 	gd_server_close_peers(server);
 	gd_store_free(server->store);
@@ -207,6 +222,7 @@ static int exit_code(int code)
 int main(int argc, char **argv)
 {
 	static struct daemon daemon = { .listener = { .fd = -1, .lock_fd = -1 },
+					.server.pause_watch = { .fd = -1 },
 					.signal_watch = { .fd = -1 } };
 	struct gw_error error = GW_ERROR_INIT;
 	int code;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "daemon/limits.h"
@@ -230,16 +231,40 @@ static void peer_new(struct gd_server *server, int fd)
 	server->peers = peer;
 }
 
+/* Accepting fails for reasons that may last (ENFILE, ENOBUFS): looks again after a while instead of
+ * being woken at once, for ever. Without a timer there is nothing for it but to go on. */
+static void pause_accepting(struct gd_server *server)
+{
+	const struct itimerspec once = { .it_value.tv_nsec = GD_ACCEPT_PAUSE_MS * 1000000L };
+
+	if (server->pause_watch.watched && timerfd_settime(server->pause_watch.fd, 0, &once, NULL) == 0)
+		gd_loop_change(server->loop, &server->listen_watch, 0);
+}
+
+void gd_server_resume(struct gd_watch *watch, short events)
+{
+	struct gd_server *server = watch->owner;
+	uint64_t expirations;
+	ssize_t done = read(watch->fd, &expirations, sizeof expirations);
+
+	(void)events;
+	(void)done; /* nonblocking; accepting is right in any case */
+	gd_loop_change(server->loop, &server->listen_watch, POLLIN);
+}
+
 /* No descriptor is left: with the one kept for this, the connection is taken in and turned away, so
  * that it does not wake the loop for ever. */
 static void accept_with_spare(struct gd_server *server)
 {
 	int fd;
 
-	close(server->spare_fd);
+	if (server->spare_fd >= 0)
+		close(server->spare_fd);
 	fd = accept4(server->listen_watch.fd, NULL, NULL, SOCK_CLOEXEC);
 	if (fd >= 0)
 		turn_away(server, fd, "the daemon has no descriptor left");
+	else if (errno != EAGAIN)
+		pause_accepting(server); /* another thread was quicker */
 	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	gd_log_peer("a connection is turned away: no descriptor left");
 }
@@ -259,8 +284,10 @@ void gd_server_accept(struct gd_watch *watch, short events)
 			accept_with_spare(server);
 			return;
 		} else if (errno != EINTR && errno != ECONNABORTED) {
-			if (errno != EAGAIN)
+			if (errno != EAGAIN) {
 				gd_log_peer("accept failed: errno %d", errno);
+				pause_accepting(server);
+			}
 			return;
 		}
 	}

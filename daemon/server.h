@@ -17,6 +17,7 @@ struct gd_server {
 	struct gd_store *store;
 	struct gd_quota quota;
 	struct gd_watch listen_watch;
+	struct gd_watch pause_watch; /* a timerfd: accepting failed and is to be tried again */
 	struct gd_peer *peers; /* all connections that are open */
 	struct gd_peer *leaving, **leaving_end; /* ended, with descriptors in answers that are not read */
 	int spare_fd;          /* given up to take in, and turn away, a connection when there is no other */
@@ -39,6 +40,9 @@ struct gd_peer {
 
 /* Takes in what waits at the listening socket. */
 void gd_server_accept(struct gd_watch *watch, short events);
+
+/* Goes on taking in, after a pause. */
+void gd_server_resume(struct gd_watch *watch, short events);
 
 /* The store's events, with a struct gd_server as context. */
 void gd_server_published(void *context, struct gd_model *model);
