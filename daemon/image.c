@@ -84,6 +84,28 @@ static int verify_file_part(void *context, uint64_t index, uint8_t *buffer, stru
 	return code ? code : gw_pack_verify_unit(load->image->pack, index, buffer, error);
 }
 
+/*
+ * Takes memory for the whole of fd: what is not to be had is an error here, a signal when it is touched.
+ * In pieces, so that a stop need not wait for all; again after a signal (a machine that was suspended).
+ */
+static int reserve(const struct load *load, int fd, uint64_t size_bytes, struct gw_error *error)
+{
+	for (uint64_t at = 0; at < size_bytes;) {
+		uint64_t left = size_bytes - at;
+		uint64_t n = left < GD_RESERVE_BYTES ? left : GD_RESERVE_BYTES;
+
+		if (atomic_load(load->options->cancel))
+			return gw_fail(error, GW_E_CLOSED, GW_NO_OFFSET, "the daemon is stopping");
+		if (fallocate(fd, 0, (off_t)at, (off_t)n) == 0)
+			at += n;
+		else if (errno != EINTR)
+			return gw_fail_errno(error, errno,
+					     "no memory for an image of %" PRIu64 " bytes",
+					     size_bytes);
+	}
+	return GW_OK;
+}
+
 /* A memfd with all its memory, on reserved 2 MiB pages where there are enough. */
 static int make_memory(struct load *load, int *out_fd, struct gw_error *error)
 {
@@ -94,7 +116,7 @@ static int make_memory(struct load *load, int *out_fd, struct gw_error *error)
 	gw_align(image_bytes, GW_HUGE_PAGE_BYTES, &huge_bytes); /* image_bytes <= 2^39 */
 	if (!load->options->small_pages &&
 	    gd_memfd_new("gpt2d-image", huge, huge_bytes, &fd, NULL) == GW_OK) {
-		if (fallocate(fd, 0, 0, (off_t)huge_bytes) == 0) {
+		if (reserve(load, fd, huge_bytes, NULL) == GW_OK) {
 			load->image->fd_bytes = huge_bytes;
 			load->image->huge_bytes = huge_bytes;
 			*out_fd = fd;
@@ -105,12 +127,10 @@ static int make_memory(struct load *load, int *out_fd, struct gw_error *error)
 	code = gd_memfd_new("gpt2d-image", 0, image_bytes, &fd, error);
 	if (code)
 		return code;
-	/* memory that is not to be had is an error here, a signal when it is touched */
-	if (fallocate(fd, 0, 0, (off_t)image_bytes) < 0) {
-		gw_fail_errno(error, errno, "no memory for an image of %" PRIu64 " bytes",
-			      image_bytes);
+	code = reserve(load, fd, image_bytes, error);
+	if (code) {
 		close(fd);
-		return GW_E_IO;
+		return code;
 	}
 	load->image->fd_bytes = image_bytes;
 	*out_fd = fd;

@@ -32,5 +32,7 @@
 #define GD_LOG_PEER_BURST 20
 /* Bytes that a worker reads and hashes at a time: stays in L2 while the digest is computed. */
 #define GD_COPY_BYTES (1u << 20)
+/* Memory that is taken at a time, between two looks at whether the daemon is to stop; of 2 MiB pages. */
+#define GD_RESERVE_BYTES (UINT64_C(1) << 28)
 /* Worker threads per load, at the most: memory bandwidth is exhausted well before. */
 #define GD_MAX_WORKERS 16
