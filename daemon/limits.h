@@ -20,9 +20,9 @@
 /* Bytes of unread answers that the kernel holds for a peer; it doubles the number. A dozen answers;
  * a client that reads its answers has one. */
 #define GD_SEND_BUFFER_BYTES 16384
-/* Descriptors that the daemon keeps for itself: images and boards of all models that one machine
- * serves, the loop, files that are being loaded. The rest of RLIMIT_NOFILE is for connections. */
-#define GD_RESERVED_FDS 64
+/* Descriptors that the daemon keeps for itself, up to a quarter of RLIMIT_NOFILE: image and board of
+ * each model; the loop, files that are being loaded, answers under way. The rest is for connections. */
+#define GD_RESERVED_FDS (2 * GD_MAX_MODELS + 64)
 /* What --max-connections is at the most: the size of the loop's table. */
 #define GD_MAX_CONNECTIONS 65536
 /* A user may hold this fraction of all connections, and of the descriptors in unread answers that the

@@ -44,14 +44,14 @@ static void fill_standard_fds(void)
 static void set_limits(const struct gd_options *options, struct gd_limits *out)
 {
 	struct rlimit limit = { 0 };
-	uint64_t most;
+	uint64_t most, reserved;
 
 	getrlimit(RLIMIT_NOFILE, &limit);
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	getrlimit(RLIMIT_NOFILE, &limit);
-	most = limit.rlim_cur > 2 * GD_RESERVED_FDS ? limit.rlim_cur - GD_RESERVED_FDS :
-						      GD_RESERVED_FDS;
+	reserved = limit.rlim_cur / 4 < GD_RESERVED_FDS ? limit.rlim_cur / 4 : GD_RESERVED_FDS;
+	most = limit.rlim_cur - reserved;
 	if (most > GD_MAX_CONNECTIONS)
 		most = GD_MAX_CONNECTIONS;
 	out->max_unread_fds_per_user = most / GD_USER_SHARE + WIRE_REPLY_FDS;
