@@ -20,13 +20,13 @@
 
 /* One exchange. */
 struct gpt2c_talk {
-	int fd;                /* borrowed */
-	uint64_t timeout_ms;   /* for the whole; 0: the limits above */
-	uint64_t started_ms;   /* as wire_now_ms */
-	uint64_t deadline_ms;  /* likewise */
-	bool loading;          /* LOADING has come */
-	bool hung_up;          /* a send or receive has found the connection closed */
-	const char *model;     /* as asked for, "" for the only one */
+	int fd;               /* borrowed */
+	uint64_t timeout_ms;  /* for the whole; 0: the limits above */
+	uint64_t started_ms;  /* as wire_now_ms */
+	uint64_t deadline_ms; /* likewise */
+	bool loading;         /* LOADING has come */
+	bool hung_up;         /* a send or receive has found the connection closed */
+	const char *model;    /* as asked for, "" for the only one */
 	const char *socket_path;
 };
 
@@ -45,14 +45,16 @@ static int fail_timeout(const struct gpt2c_talk *talk, gpt2c_error *error)
 		return gpt2c_fail(error, GPT2C_E_LOADING, -1,
 				  "%s: the model was still being loaded after %llu ms",
 				  talk->socket_path, waited_ms);
-	return gpt2c_fail(error, GPT2C_E_TIMEOUT, -1, "%s: the daemon did not answer within %llu ms",
-			  talk->socket_path, waited_ms);
+	return gpt2c_fail(error, GPT2C_E_TIMEOUT, -1,
+			  "%s: the daemon did not answer within %llu ms", talk->socket_path,
+			  waited_ms);
 }
 
 static int fail_protocol(const struct gpt2c_talk *talk, const char *what, gpt2c_error *error)
 {
-	return gpt2c_fail(error, GPT2C_E_PROTOCOL, -1, "%s: what answers is no gpt2d of this version: %s",
-			  talk->socket_path, what);
+	return gpt2c_fail(error, GPT2C_E_PROTOCOL, -1,
+			  "%s: what answers is no gpt2d of this version: %s", talk->socket_path,
+			  what);
 }
 
 static int fail_cause(const struct gpt2c_talk *talk, const struct gw_error *cause,
@@ -86,8 +88,9 @@ static int fail_refused(const struct gpt2c_talk *talk, const struct wire_refused
 	char said[WIRE_MESSAGE_TEXT_BYTES];
 
 	gw_quote(refused->message, strlen(refused->message), said, sizeof said);
-	return gpt2c_fail(error, code_of_reason(refused->reason), -1, "%s: %s%s%s", talk->socket_path,
-			  wire_strreason(refused->reason), said[0] ? ": " : "", said);
+	return gpt2c_fail(error, code_of_reason(refused->reason), -1, "%s: %s%s%s",
+			  talk->socket_path, wire_strreason(refused->reason), said[0] ? ": " : "",
+			  said);
 }
 
 /* LOADING: from now on the longer limit counts, unless the caller has set one. */
@@ -132,8 +135,9 @@ static int understand(struct gpt2c_talk *talk, const struct wire_message *messag
 }
 
 /*
- * One message, and its descriptors as *out_fds, which are the caller's. A connection that is closed is
- * asked once more: the kernel reports the reset before it delivers the REFUSED that was sent first.
+ * One message, and its descriptors as *out_fds, which are the caller's. A connection that is closed
+ * is asked once more: the kernel reports the reset before it delivers the REFUSED that was sent
+ * first.
  */
 static int receive(struct gpt2c_talk *talk, struct wire_message *out, int *out_fds,
 		   size_t *out_n_fds, gpt2c_error *error)
@@ -222,11 +226,11 @@ int gpt2c_attach(const gpt2c_options *options, struct gpt2c_attachment *out, gpt
 		return result;
 	if (wire_socket_path(options->socket_path, path, &cause) < 0)
 		return gpt2c_fail_cause(error, &cause, NULL);
-	talk.deadline_ms = deadline_after(talk.started_ms,
-					  talk.timeout_ms ? talk.timeout_ms : ANSWER_MS);
+	talk.deadline_ms =
+		deadline_after(talk.started_ms, talk.timeout_ms ? talk.timeout_ms : ANSWER_MS);
 	if (wire_connect(path, talk.deadline_ms, &talk.fd, &cause) < 0)
-		return cause.code == GW_E_TIMEOUT ? fail_timeout(&talk, error) :
-						    gpt2c_fail_cause(error, &cause, NULL);
+		return cause.code == GW_E_TIMEOUT ? fail_timeout(&talk, error)
+						  : gpt2c_fail_cause(error, &cause, NULL);
 	result = ask(&talk, error);
 	if (result == 0)
 		result = await_answer(&talk, &message, fds, error);

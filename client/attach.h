@@ -13,7 +13,10 @@ struct gpt2c_attachment {
 	struct wire_attached reply;
 };
 
-#define GPT2C_ATTACHMENT_INIT { .connection_fd = -1, .image_fd = -1, .board_fd = -1 }
+#define GPT2C_ATTACHMENT_INIT                                       \
+	{                                                           \
+		.connection_fd = -1, .image_fd = -1, .board_fd = -1 \
+	}
 
 /*
  * Connects and asks for a model. options: socket_path, model and timeout_ms are read. *out: the

@@ -20,8 +20,8 @@ static struct gpt2c_span span_of(const void *start, uint64_t size_bytes)
 
 static bool spans_overlap(struct gpt2c_span a, struct gpt2c_span b)
 {
-	return a.start < b.start ? b.start - a.start < a.size_bytes :
-				   a.start - b.start < b.size_bytes;
+	return a.start < b.start ? b.start - a.start < a.size_bytes
+				 : a.start - b.start < b.size_bytes;
 }
 
 static bool aligned(const void *p, size_t bytes)
@@ -44,7 +44,8 @@ static int check_size(uint64_t n, uint64_t element_bytes, uint64_t *out_bytes, g
 	return GPT2C_OK;
 }
 
-/* out: what is written, in elements of out_align bytes; in (may be NULL): n int32_t that are read. */
+/* out: what is written, in elements of out_align bytes; in (may be NULL): n int32_t that are
+ * read. */
 static int check_arrays(struct gpt2c_span out, size_t out_align, const int32_t *in, size_t n,
 			const char *name, gpt2c_error *error)
 {
@@ -62,11 +63,12 @@ static int check_ids(const gpt2c_store *store, const int32_t *ids, size_t n, gpt
 {
 	for (size_t i = 0; i < n; i++)
 		if (ids[i] < 0 || (uint64_t)ids[i] >= store->wte.row_count)
-			return gpt2c_fail(error, GPT2C_E_ID, (int64_t)i,
-					  "id %d of token %zu does not exist: the model has %llu ids "
-					  "(0 to %llu)",
-					  ids[i], i, (unsigned long long)store->wte.row_count,
-					  (unsigned long long)store->wte.row_count - 1);
+			return gpt2c_fail(
+				error, GPT2C_E_ID, (int64_t)i,
+				"id %d of token %zu does not exist: the model has %llu ids "
+				"(0 to %llu)",
+				ids[i], i, (unsigned long long)store->wte.row_count,
+				(unsigned long long)store->wte.row_count - 1);
 	return GPT2C_OK;
 }
 
@@ -170,8 +172,8 @@ int gpt2c_embed(const gpt2c_store *store, const int32_t *ids, size_t batch, size
 		return fail_null("store", error);
 	if (!gw_mul(batch, seq, &n))
 		return gpt2c_fail(error, GPT2C_E_SIZE, -1,
-				  "%zu sequences of %zu tokens are more than any array holds", batch,
-				  seq);
+				  "%zu sequences of %zu tokens are more than any array holds",
+				  batch, seq);
 	result = check_tokens(store, ids, n, out, &out_bytes, error);
 	if (result == 0 && store->wpe.rows)
 		result = check_past(store, past, seq, error);

@@ -209,5 +209,6 @@ const char *gpt2c_strerror(int code)
 
 const char *gpt2c_version(void)
 {
-	return TEXT(GPT2C_VERSION_MAJOR) "." TEXT(GPT2C_VERSION_MINOR) "." TEXT(GPT2C_VERSION_PATCH);
+	return TEXT(GPT2C_VERSION_MAJOR) "." TEXT(GPT2C_VERSION_MINOR) "." TEXT(
+		GPT2C_VERSION_PATCH);
 }

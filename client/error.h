@@ -10,9 +10,9 @@
 #include "format/status.h"
 
 /*
- * All of these fill error, which may be NULL and of which only the fields that fit into its size are
- * written, return the GPT2C_E_… code and leave errno alone. index: of the id or position at fault, or
- * a byte offset; -1 where there is none.
+ * All of these fill error, which may be NULL and of which only the fields that fit into its size
+ * are written, return the GPT2C_E_… code and leave errno alone. index: of the id or position at
+ * fault, or a byte offset; -1 where there is none.
  */
 int gpt2c_fail(gpt2c_error *error, int code, int64_t index, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -40,4 +40,5 @@ static inline bool gpt2c_error_usable(const gpt2c_error *error)
  * Copies what follows the size field from one public struct to another, as many whole fields as fit
  * into size bytes. ends: ascending, the end of every field after size.
  */
-void gpt2c_copy_fields(void *to, const void *from, uint64_t size, const size_t *ends, size_t n_ends);
+void gpt2c_copy_fields(void *to, const void *from, uint64_t size, const size_t *ends,
+		       size_t n_ends);

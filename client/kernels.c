@@ -15,8 +15,9 @@ static bool have_f16c(void)
 	return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & 1u << 29);
 }
 
-/* The cheap questions first: where cpuid traps, as in a virtual machine, it costs microseconds. The two
- * builtins ask nothing anew; they know too whether the operating system saves the wide registers. */
+/* The cheap questions first: where cpuid traps, as in a virtual machine, it costs microseconds. The
+ * two builtins ask nothing anew; they know too whether the operating system saves the wide
+ * registers. */
 const struct gpt2c_kernels *gpt2c_kernels_at(size_t index)
 {
 	if (__builtin_cpu_supports("avx512f") && index-- == 0)

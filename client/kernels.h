@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The inner loops: gather rows of wte, widen, add rows of wpe. A kernel gets a whole run of tokens, not
- * one row, so that prefetching, reuse of position rows and streaming stores are its own affair. All
- * sets give the same bits for everything but NaN payloads.
+ * The inner loops: gather rows of wte, widen, add rows of wpe. A kernel gets a whole run of tokens,
+ * not one row, so that prefetching, reuse of position rows and streaming stores are its own affair.
+ * All sets give the same bits for everything but NaN payloads.
  */
 #pragma once
 
@@ -13,7 +13,8 @@
 
 /* Rows where they lie. Every id and position of a run has been checked against row_count. */
 struct gpt2c_table {
-	const uint8_t *rows; /* [row_count] rows, row_bytes apart, each on a 64-byte boundary; NULL: none */
+	/* [row_count] rows, row_bytes apart, each on a 64-byte boundary; NULL: none */
+	const uint8_t *rows;
 	size_t row_bytes;
 	uint64_t row_count;
 	uint32_t dtype; /* enum gw_dtype; GW_DTYPE_NONE: no such table */
@@ -48,7 +49,8 @@ extern const struct gpt2c_kernels gpt2c_kernels_avx512;
 /* The sets that this processor can run, best first; NULL past the last one. */
 const struct gpt2c_kernels *gpt2c_kernels_at(size_t index);
 
-static inline void gpt2c_kernels_run(const struct gpt2c_kernels *kernels, const struct gpt2c_run *run)
+static inline void gpt2c_kernels_run(const struct gpt2c_kernels *kernels,
+				     const struct gpt2c_run *run)
 {
 	kernels->run[run->wte.dtype - GW_F32][run->wpe.dtype](run);
 }

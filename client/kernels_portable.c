@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * For every machine: four floats at a time in the compilers' own vectors, which become whatever the
- * baseline instruction set has (left to itself, the compiler would have to suspect that out overlaps).
+ * baseline instruction set has (left to itself, the compiler would have to suspect that out
+ * overlaps).
  */
 #include <stdint.h>
 #include <string.h>
@@ -26,13 +27,13 @@ static inline vector4 vector_f32(const float *p)
 static inline vector4 vector_f16(const uint16_t *p)
 {
 	return (vector4){ gw_f16_to_f32(p[0]), gw_f16_to_f32(p[1]), gw_f16_to_f32(p[2]),
-			  gw_f16_to_f32(p[3]) };
+			   gw_f16_to_f32(p[3]) };
 }
 
 static inline vector4 vector_bf16(const uint16_t *p)
 {
 	return (vector4){ gw_bf16_to_f32(p[0]), gw_bf16_to_f32(p[1]), gw_bf16_to_f32(p[2]),
-			  gw_bf16_to_f32(p[3]) };
+			   gw_bf16_to_f32(p[3]) };
 }
 
 static inline vector4 vector_add(vector4 a, vector4 b)

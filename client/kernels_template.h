@@ -69,8 +69,8 @@ INLINE void embed_vector(float *out, const uint8_t *a, const uint8_t *b, size_t 
 }
 
 /* out[n] = a[n] + b[n], with the row at ahead brought closer meanwhile. */
-INLINE void embed_row(float *out, const uint8_t *a, const uint8_t *b, const uint8_t *ahead, size_t n,
-		      unsigned wte_dtype, unsigned wpe_dtype)
+INLINE void embed_row(float *out, const uint8_t *a, const uint8_t *b, const uint8_t *ahead,
+		      size_t n, unsigned wte_dtype, unsigned wpe_dtype)
 {
 	size_t i = 0;
 
@@ -101,8 +101,8 @@ INLINE void embed_run(const struct gpt2c_run *run, unsigned wte_dtype, unsigned 
 		const uint8_t *b = NULL;
 
 		if (wpe_dtype != GW_DTYPE_NONE) {
-			size_t position = run->positions ? (size_t)run->positions[t] :
-							   run->first_position + in_sequence;
+			size_t position = run->positions ? (size_t)run->positions[t]
+							 : run->first_position + in_sequence;
 
 			b = run->wpe.rows + position * run->wpe.row_bytes;
 			in_sequence = in_sequence + 1 < run->seq ? in_sequence + 1 : 0;
@@ -113,28 +113,28 @@ INLINE void embed_run(const struct gpt2c_run *run, unsigned wte_dtype, unsigned 
 }
 
 /* wte's dtype, wpe's dtype; constants, so that every pair is a loop of its own */
-#define PAIRS(X)                                                                                   \
-	X(GW_F32, GW_DTYPE_NONE)                                                                   \
-	X(GW_F32, GW_F32)                                                                          \
-	X(GW_F32, GW_F16)                                                                          \
-	X(GW_F32, GW_BF16)                                                                         \
-	X(GW_F16, GW_DTYPE_NONE)                                                                   \
-	X(GW_F16, GW_F32)                                                                          \
-	X(GW_F16, GW_F16)                                                                          \
-	X(GW_F16, GW_BF16)                                                                         \
-	X(GW_BF16, GW_DTYPE_NONE)                                                                  \
-	X(GW_BF16, GW_F32)                                                                         \
-	X(GW_BF16, GW_F16)                                                                         \
+#define PAIRS(X)                  \
+	X(GW_F32, GW_DTYPE_NONE)  \
+	X(GW_F32, GW_F32)         \
+	X(GW_F32, GW_F16)         \
+	X(GW_F32, GW_BF16)        \
+	X(GW_F16, GW_DTYPE_NONE)  \
+	X(GW_F16, GW_F32)         \
+	X(GW_F16, GW_F16)         \
+	X(GW_F16, GW_BF16)        \
+	X(GW_BF16, GW_DTYPE_NONE) \
+	X(GW_BF16, GW_F32)        \
+	X(GW_BF16, GW_F16)        \
 	X(GW_BF16, GW_BF16)
 
-#define X(wte, wpe)                                                                                \
-	static void run_##wte##_##wpe(const struct gpt2c_run *run)                                 \
-	{                                                                                          \
-		embed_run(run, wte, wpe);                                                          \
+#define X(wte, wpe)                                                \
+	static void run_##wte##_##wpe(const struct gpt2c_run *run) \
+	{                                                          \
+		embed_run(run, wte, wpe);                          \
 	}
 PAIRS(X)
 #undef X
 
-#define X(wte, wpe) .run[(wte) - GW_F32][wpe] = run_##wte##_##wpe,
+#define X(wte, wpe) .run[(wte)-GW_F32][wpe] = run_##wte##_##wpe,
 const struct gpt2c_kernels KERNELS = { .name = KERNELS_NAME, PAIRS(X) };
 #undef X

@@ -50,10 +50,10 @@ static void *find_aligned(uint64_t size_bytes)
 }
 
 /*
- * Maps all of fd where huge pages can map too: virtual addresses agree with offsets modulo 2 MiB. The
- * place is given back before it is taken, and taken with NOREPLACE: mapping over it would leave a hole
- * of unknown ownership where the kernel unmaps first and fails then (hugetlb without free pages).
- * Where another thread was quicker, any place does.
+ * Maps all of fd where huge pages can map too: virtual addresses agree with offsets modulo 2 MiB.
+ * The place is given back before it is taken, and taken with NOREPLACE: mapping over it would leave
+ * a hole of unknown ownership where the kernel unmaps first and fails then (hugetlb without free
+ * pages). Where another thread was quicker, any place does.
  */
 static int map_aligned(int fd, uint64_t size_bytes, int protection, int map_flags, const char *what,
 		       struct gpt2c_mapping *out_mapping, gpt2c_error *error)
@@ -62,7 +62,8 @@ static int map_aligned(int fd, uint64_t size_bytes, int protection, int map_flag
 	void *aligned = size_bytes >= GW_HUGE_PAGE_BYTES ? find_aligned(size_bytes) : NULL;
 
 	if (aligned)
-		data = mmap(aligned, size_bytes, protection, map_flags | MAP_FIXED_NOREPLACE, fd, 0);
+		data = mmap(aligned, size_bytes, protection, map_flags | MAP_FIXED_NOREPLACE, fd,
+			    0);
 	if (data == MAP_FAILED && (!aligned || errno == EEXIST))
 		data = mmap(NULL, size_bytes, protection, map_flags, fd, 0);
 	if (data == MAP_FAILED)
@@ -151,7 +152,8 @@ static int check_image_seals(int fd, uint32_t share, uint64_t flags, gpt2c_error
 				  "the daemon shares the pack's own file, which can be changed or "
 				  "truncated under its readers; GPT2C_ALLOW_UNSEALED accepts that");
 	return gpt2c_fail(error, GPT2C_E_UNSEALED, -1, "the image is not sealed; missing: %s",
-			  missing_seals(IMAGE_SEALS, present < 0 ? 0 : present, names, sizeof names));
+			  missing_seals(IMAGE_SEALS, present < 0 ? 0 : present, names,
+					sizeof names));
 }
 
 static int check_image_size(uint64_t actual_bytes, uint64_t said_bytes, gpt2c_error *error)
@@ -253,9 +255,11 @@ int gpt2c_map_board(int fd, struct gpt2c_mapping *out_mapping, gpt2c_error *erro
 			     error);
 	if (result < 0)
 		return result;
-	if (memcmp(mapping.data + WIRE_BOARD_MAGIC_AT, WIRE_BOARD_MAGIC, WIRE_BOARD_MAGIC_SIZE) != 0) {
+	if (memcmp(mapping.data + WIRE_BOARD_MAGIC_AT, WIRE_BOARD_MAGIC, WIRE_BOARD_MAGIC_SIZE) !=
+	    0) {
 		gpt2c_unmap(&mapping);
-		return gpt2c_fail(error, GPT2C_E_IMAGE, -1, "the second descriptor is no notice board");
+		return gpt2c_fail(error, GPT2C_E_IMAGE, -1,
+				  "the second descriptor is no notice board");
 	}
 	*out_mapping = mapping;
 	return GPT2C_OK;

@@ -17,9 +17,10 @@ struct gpt2c_mapping {
 void gpt2c_unmap(struct gpt2c_mapping *mapping);
 
 /*
- * Checks the image that came with reply, and maps it; no byte of it is believed before. fd: borrowed,
- * may be anything. flags: GPT2C_… of gpt2c_options. *out_flags: GPT2C_INFO_SEALED where it is. The
- * outputs are the caller's. Errors: GPT2C_E_IMAGE, _UNSEALED, _MEMORY, _SYSTEM and those of packs.
+ * Checks the image that came with reply, and maps it; no byte of it is believed before. fd:
+ * borrowed, may be anything. flags: GPT2C_… of gpt2c_options. *out_flags: GPT2C_INFO_SEALED where
+ * it is. The outputs are the caller's. Errors: GPT2C_E_IMAGE, _UNSEALED, _MEMORY, _SYSTEM and those
+ * of packs.
  */
 int gpt2c_map_image(int fd, const struct wire_attached *reply, uint64_t flags,
 		    struct gpt2c_mapping *out_mapping, struct gw_pack **out_pack,

@@ -13,7 +13,7 @@
 #include "format/checked.h"
 #include "format/endpoint.h"
 
-#define KNOWN_FLAGS                                                                                \
+#define KNOWN_FLAGS \
 	((uint64_t)(GPT2C_ALLOW_UNSEALED | GPT2C_COPY_ON_WRITE | GPT2C_NO_VERIFY | GPT2C_POPULATE))
 
 /* A path in a message: the rest of the 256 bytes is for what went wrong. */
@@ -21,7 +21,7 @@
 
 static const size_t options_ends[] = {
 	GPT2C_FIELD_END(gpt2c_options, socket_path), GPT2C_FIELD_END(gpt2c_options, model),
-	GPT2C_FIELD_END(gpt2c_options, file),	     GPT2C_FIELD_END(gpt2c_options, timeout_ms),
+	GPT2C_FIELD_END(gpt2c_options, file),        GPT2C_FIELD_END(gpt2c_options, timeout_ms),
 	GPT2C_FIELD_END(gpt2c_options, flags),
 };
 
@@ -62,7 +62,8 @@ static int open_daemon(struct gpt2c_store *store, const gpt2c_options *options, 
 	return result;
 }
 
-/* Reads every unit with pread, which reports a file that shrinks where a mapping would be SIGBUS. */
+/* Reads every unit with pread, which reports a file that shrinks where a mapping would be
+ * SIGBUS. */
 static int verify_units(int fd, const struct gw_pack *pack, uint8_t *buffer, uint64_t deadline_ms,
 			const char *text, gpt2c_error *error)
 {
@@ -116,8 +117,8 @@ static int open_pack(struct gpt2c_store *store, int fd, const gpt2c_options *opt
 			return result;
 		store->info_flags |= GPT2C_INFO_VERIFIED;
 	}
-	return gpt2c_map_file(fd, store->pack->superblock.image_bytes, options->flags, &store->image,
-			      error);
+	return gpt2c_map_file(fd, store->pack->superblock.image_bytes, options->flags,
+			      &store->image, error);
 }
 
 static int open_file(struct gpt2c_store *store, const gpt2c_options *options, gpt2c_error *error)
@@ -144,9 +145,10 @@ static int check_options(const gpt2c_options *options, gpt2c_error *error)
 		return gpt2c_fail(error, GPT2C_E_ARGUMENT, -1, "flags 0x%llx are unknown",
 				  (unsigned long long)(options->flags & ~KNOWN_FLAGS));
 	if (options->file && (options->socket_path || options->model))
-		return gpt2c_fail(error, GPT2C_E_ARGUMENT, -1,
-				  "a file is opened without a daemon: socket_path and model must be "
-				  "NULL");
+		return gpt2c_fail(
+			error, GPT2C_E_ARGUMENT, -1,
+			"a file is opened without a daemon: socket_path and model must be "
+			"NULL");
 	return GPT2C_OK;
 }
 
@@ -163,8 +165,8 @@ static int open_store(const gpt2c_options *options, gpt2c_store **out_store, gpt
 	store = gpt2c_store_new();
 	if (!store)
 		return fail_memory(error);
-	result = options->file ? open_file(store, options, error) :
-				 open_daemon(store, options, error);
+	result = options->file ? open_file(store, options, error)
+			       : open_daemon(store, options, error);
 	if (result < 0) {
 		gpt2c_close(store);
 		return result;

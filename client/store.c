@@ -11,19 +11,19 @@
 
 /* Fields after size, for structs of other sizes than this release's. */
 static const size_t info_ends[] = {
-	GPT2C_FIELD_END(gpt2c_info, n_vocab),	  GPT2C_FIELD_END(gpt2c_info, n_positions),
-	GPT2C_FIELD_END(gpt2c_info, n_embd),	  GPT2C_FIELD_END(gpt2c_info, n_layer),
-	GPT2C_FIELD_END(gpt2c_info, n_head),	  GPT2C_FIELD_END(gpt2c_info, n_tensors),
+	GPT2C_FIELD_END(gpt2c_info, n_vocab),     GPT2C_FIELD_END(gpt2c_info, n_positions),
+	GPT2C_FIELD_END(gpt2c_info, n_embd),      GPT2C_FIELD_END(gpt2c_info, n_layer),
+	GPT2C_FIELD_END(gpt2c_info, n_head),      GPT2C_FIELD_END(gpt2c_info, n_tensors),
 	GPT2C_FIELD_END(gpt2c_info, generation),  GPT2C_FIELD_END(gpt2c_info, content_id),
-	GPT2C_FIELD_END(gpt2c_info, wte_dtype),	  GPT2C_FIELD_END(gpt2c_info, wpe_dtype),
-	GPT2C_FIELD_END(gpt2c_info, flags),	  GPT2C_FIELD_END(gpt2c_info, reserved),
+	GPT2C_FIELD_END(gpt2c_info, wte_dtype),   GPT2C_FIELD_END(gpt2c_info, wpe_dtype),
+	GPT2C_FIELD_END(gpt2c_info, flags),       GPT2C_FIELD_END(gpt2c_info, reserved),
 	GPT2C_FIELD_END(gpt2c_info, image_bytes),
 };
 
 static const size_t tensor_ends[] = {
-	GPT2C_FIELD_END(gpt2c_tensor, name),   GPT2C_FIELD_END(gpt2c_tensor, data),
-	GPT2C_FIELD_END(gpt2c_tensor, scales), GPT2C_FIELD_END(gpt2c_tensor, dtype),
-	GPT2C_FIELD_END(gpt2c_tensor, rank),   GPT2C_FIELD_END(gpt2c_tensor, shape),
+	GPT2C_FIELD_END(gpt2c_tensor, name),      GPT2C_FIELD_END(gpt2c_tensor, data),
+	GPT2C_FIELD_END(gpt2c_tensor, scales),    GPT2C_FIELD_END(gpt2c_tensor, dtype),
+	GPT2C_FIELD_END(gpt2c_tensor, rank),      GPT2C_FIELD_END(gpt2c_tensor, shape),
 	GPT2C_FIELD_END(gpt2c_tensor, row_bytes),
 };
 

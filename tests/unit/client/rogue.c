@@ -163,7 +163,8 @@ void rogue_offer_init(struct rogue_offer *offer)
 	*offer = (struct rogue_offer){ .image_fd = -1, .board_fd = -1 };
 	fixture_pack(path, 97, 16, 33, GW_F32, GW_F16);
 	offer->pack = fixture_read(path, &offer->pack_bytes);
-	ck_assert_int_eq(gw_superblock_decode(offer->pack, offer->pack_bytes, 0, &superblock, NULL), 0);
+	ck_assert_int_eq(gw_superblock_decode(offer->pack, offer->pack_bytes, 0, &superblock, NULL),
+			 0);
 	offer->reply = (struct wire_message){ .type = WIRE_ATTACHED };
 	offer->reply.attached = (struct wire_attached){
 		.generation = 42,
@@ -200,7 +201,7 @@ static gpt2c_store *const untouched = (gpt2c_store *)(uintptr_t)8;
 
 /* Opens, expecting code; everything is as before where that is a failure. */
 gpt2c_store *rogue_open_expecting(const struct rogue *rogue, const char *model, uint64_t timeout_ms,
-				   uint64_t flags, int code, const char *text, const char *name)
+				  uint64_t flags, int code, const char *text, const char *name)
 {
 	gpt2c_options options = GPT2C_OPTIONS_INIT;
 	gpt2c_error error = GPT2C_ERROR_INIT;
@@ -214,7 +215,8 @@ gpt2c_store *rogue_open_expecting(const struct rogue *rogue, const char *model, 
 	errno = 4242;
 	result = gpt2c_open_with(&options, &store, &error);
 	ck_assert_int_eq(errno, 4242);
-	ck_assert_msg(result == code, "%s: %d instead of %d: %s", name, result, code, error.message);
+	ck_assert_msg(result == code, "%s: %d instead of %d: %s", name, result, code,
+		      error.message);
 	if (code == GPT2C_OK)
 		return store;
 	ck_assert_ptr_eq(store, untouched);

@@ -57,8 +57,8 @@ void rogue_serve_offer(int connection, void *context);
 
 /*
  * Opens what rogue serves and expects code. On success returns the store; otherwise NULL, after
- * checking that the output is untouched, errno too, and that the message contains text. name: of the
- * case, for the failure's message.
+ * checking that the output is untouched, errno too, and that the message contains text. name: of
+ * the case, for the failure's message.
  */
 gpt2c_store *rogue_open_expecting(const struct rogue *rogue, const char *model, uint64_t timeout_ms,
 				  uint64_t flags, int code, const char *text, const char *name);

@@ -258,7 +258,8 @@ static const struct {
 	{ "O_PATH", spoil_path_only, 0, GPT2C_E_IMAGE, "reading only" },
 	{ "pipe", spoil_pipe, 0, GPT2C_E_IMAGE, "not memory or a file" },
 	{ "directory", spoil_directory, 0, GPT2C_E_IMAGE, "not memory or a file" },
-	{ "directory, unsealed", spoil_directory, GPT2C_ALLOW_UNSEALED, GPT2C_E_IMAGE, "not memory" },
+	{ "directory, unsealed", spoil_directory, GPT2C_ALLOW_UNSEALED, GPT2C_E_IMAGE,
+	  "not memory" },
 	{ "device", spoil_device, GPT2C_ALLOW_UNSEALED, GPT2C_E_IMAGE, "not memory or a file" },
 	{ "magic", spoil_magic, 0, GPT2C_E_NOT_A_PACK, "image: " },
 	{ "one byte", spoil_byte, 0, GPT2C_E_CORRUPT, "image: " },
@@ -271,7 +272,8 @@ static const struct {
 	{ "short board", spoil_board_short, 0, GPT2C_E_IMAGE, "notice board has 24 bytes" },
 	{ "long board", spoil_board_long, 0, GPT2C_E_IMAGE, "notice board has 8192 bytes" },
 	{ "unsealed board", spoil_board_unsealed, 0, GPT2C_E_UNSEALED, "missing: SHRINK" },
-	{ "file as board", spoil_board_file, GPT2C_ALLOW_UNSEALED, GPT2C_E_UNSEALED, "SHRINK, GROW" },
+	{ "file as board", spoil_board_file, GPT2C_ALLOW_UNSEALED, GPT2C_E_UNSEALED,
+	  "SHRINK, GROW" },
 	{ "writable board", spoil_board_writable, 0, GPT2C_E_IMAGE, "reading only" },
 	{ "board's magic", spoil_board_magic, 0, GPT2C_E_IMAGE, "no notice board" },
 	{ "pipe as board", spoil_board_pipe, 0, GPT2C_E_IMAGE, "notice board is not memory" },
@@ -289,8 +291,8 @@ START_TEST(test_offer)
 	rogue_offer_init(&offer);
 	offers[_i].spoil(&offer);
 	rogue_start(&rogue, rogue_serve_offer, &offer);
-	store = rogue_open_expecting(&rogue, NULL, 0, offers[_i].flags, offers[_i].code, offers[_i].text,
-			       offers[_i].name);
+	store = rogue_open_expecting(&rogue, NULL, 0, offers[_i].flags, offers[_i].code,
+				     offers[_i].text, offers[_i].name);
 	if (store) {
 		int32_t id = 96, position = 15;
 		float out[33];
@@ -381,8 +383,7 @@ START_TEST(test_genuine)
 	ck_assert_code(error, gpt2c_open(rogue.path, "gpt2", &store, &error), GPT2C_OK);
 	ck_assert_int_eq(gpt2c_get_info(store, &info), GPT2C_OK);
 	ck_assert_uint_eq(info.generation, 42);
-	ck_assert_uint_eq(info.flags,
-			  GPT2C_INFO_SEALED | GPT2C_INFO_DAEMON | GPT2C_INFO_VERIFIED);
+	ck_assert_uint_eq(info.flags, GPT2C_INFO_SEALED | GPT2C_INFO_DAEMON | GPT2C_INFO_VERIFIED);
 	ck_assert_mem_eq(info.content_id, offer.reply.attached.content_id.bytes, 16);
 
 	ck_assert_int_ge(gpt2c_get_fd(store), 0);
@@ -455,14 +456,15 @@ START_TEST(test_copy_on_write)
 
 	rogue_offer_init(&offer);
 	rogue_start(&rogue, rogue_serve_offer, &offer);
-	store = rogue_open_expecting(&rogue, NULL, 0, GPT2C_COPY_ON_WRITE, GPT2C_OK, "", "writable");
+	store = rogue_open_expecting(&rogue, NULL, 0, GPT2C_COPY_ON_WRITE, GPT2C_OK, "",
+				     "writable");
 	ck_assert_int_eq(gpt2c_get_tensor(store, "wte.weight", &tensor), GPT2C_OK);
 	first = *(const float *)tensor.data;
 	*(float *)(uintptr_t)tensor.data = 4711;
 	gpt2c_close(store);
 	other = NULL;
 	ck_assert_int_eq(gpt2c_open_with(&(gpt2c_options){ .size = sizeof(gpt2c_options),
-							   .socket_path = rogue.path },
+							    .socket_path = rogue.path },
 					 &other, NULL),
 			 GPT2C_OK);
 	ck_assert_int_eq(gpt2c_get_tensor(other, "wte.weight", &tensor), GPT2C_OK);

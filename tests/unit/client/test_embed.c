@@ -65,20 +65,24 @@ static const int32_t ids[TOKENS] = { 0, 49, 7, 7, 1, 2, 3, 48, 0, 5, 6, 9, 11, 4
 /* _i: the pair of types, and the set of kernels */
 START_TEST(test_values)
 {
-	static const int32_t positions[TOKENS] = { 0, 0, 19, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 18, 19 };
+	static const int32_t positions[TOKENS] = {
+		0, 0, 19, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 18, 19
+	};
 	unsigned wte = GW_F32 + (unsigned)_i % 3, wpe = GW_F32 + (unsigned)_i / 3;
 	gpt2c_store *mixed = open_pack(POSITIONS, wte, wpe);
 
 	for (size_t set = 0; (mixed->kernels = gpt2c_kernels_at(set)); set++) {
 		ck_assert_int_eq(gpt2c_embed(mixed, ids, BATCH, SEQ, 15, out, NULL), GPT2C_OK);
 		for (size_t i = 0; i < TOKENS * EMBD; i++)
-			ck_assert(out[i] == fixture_value(1, (uint64_t)ids[i / EMBD], i % EMBD) +
-						    fixture_value(2, 15 + i / EMBD % SEQ, i % EMBD));
-		ck_assert_int_eq(gpt2c_embed_at(mixed, ids, positions, TOKENS, out, NULL), GPT2C_OK);
-		for (size_t i = 0; i < TOKENS * EMBD; i++)
 			ck_assert(out[i] ==
 				  fixture_value(1, (uint64_t)ids[i / EMBD], i % EMBD) +
-					  fixture_value(2, (uint64_t)positions[i / EMBD], i % EMBD));
+					  fixture_value(2, 15 + i / EMBD % SEQ, i % EMBD));
+		ck_assert_int_eq(gpt2c_embed_at(mixed, ids, positions, TOKENS, out, NULL),
+				 GPT2C_OK);
+		for (size_t i = 0; i < TOKENS * EMBD; i++)
+			ck_assert(out[i] == fixture_value(1, (uint64_t)ids[i / EMBD], i % EMBD) +
+						    fixture_value(2, (uint64_t)positions[i / EMBD],
+								  i % EMBD));
 		ck_assert_int_eq(gpt2c_embed_at(mixed, ids, NULL, TOKENS, out, NULL), GPT2C_OK);
 		for (size_t i = 0; i < TOKENS * EMBD; i++)
 			ck_assert(out[i] == fixture_value(1, (uint64_t)ids[i / EMBD], i % EMBD));
@@ -156,15 +160,16 @@ END_TEST
 
 START_TEST(test_past)
 {
-	ck_assert_int_eq(gpt2c_embed(store, ids, BATCH, SEQ, POSITIONS - SEQ, out, &error), GPT2C_OK);
+	ck_assert_int_eq(gpt2c_embed(store, ids, BATCH, SEQ, POSITIONS - SEQ, out, &error),
+			 GPT2C_OK);
 	memcpy(out, pattern, sizeof out);
 	expect_fail(gpt2c_embed(store, ids, BATCH, SEQ, POSITIONS - SEQ + 1, out, &error),
 		    GPT2C_E_POSITION, SEQ - 1,
 		    "position 20 of token 4 does not exist: the model has 20 positions (0 to 19)");
-	expect_fail(gpt2c_embed(store, ids, BATCH, SEQ, POSITIONS - 1, out, &error), GPT2C_E_POSITION,
-		    1, "position 20 of token 1 ");
-	expect_fail(gpt2c_embed(store, ids, BATCH, SEQ, POSITIONS, out, &error), GPT2C_E_POSITION, 0,
-		    "position 20 of token 0 ");
+	expect_fail(gpt2c_embed(store, ids, BATCH, SEQ, POSITIONS - 1, out, &error),
+		    GPT2C_E_POSITION, 1, "position 20 of token 1 ");
+	expect_fail(gpt2c_embed(store, ids, BATCH, SEQ, POSITIONS, out, &error), GPT2C_E_POSITION,
+		    0, "position 20 of token 0 ");
 	expect_fail(gpt2c_embed(store, ids, BATCH, SEQ, SIZE_MAX, out, &error), GPT2C_E_POSITION, 0,
 		    "position 18446744073709551615 of token 0 ");
 	expect_fail(gpt2c_embed(store, ids, 1, 1, SIZE_MAX - 1, out, &error), GPT2C_E_POSITION, 0,
@@ -177,19 +182,22 @@ START_TEST(test_sizes)
 	const void *rows[1];
 
 	expect_fail(gpt2c_embed(store, ids, 0, SEQ, 0, out, &error), GPT2C_E_SIZE, -1, "no tokens");
-	expect_fail(gpt2c_embed(store, ids, BATCH, 0, 0, out, &error), GPT2C_E_SIZE, -1, "no tokens");
-	expect_fail(gpt2c_embed_at(store, ids, NULL, 0, out, &error), GPT2C_E_SIZE, -1, "no tokens");
+	expect_fail(gpt2c_embed(store, ids, BATCH, 0, 0, out, &error), GPT2C_E_SIZE, -1,
+		    "no tokens");
+	expect_fail(gpt2c_embed_at(store, ids, NULL, 0, out, &error), GPT2C_E_SIZE, -1,
+		    "no tokens");
 	expect_fail(gpt2c_rows(store, ids, 0, rows, &error), GPT2C_E_SIZE, -1, "no tokens");
-	expect_fail(gpt2c_embed(store, ids, SIZE_MAX, 2, 0, out, &error), GPT2C_E_SIZE, -1, "more than");
+	expect_fail(gpt2c_embed(store, ids, SIZE_MAX, 2, 0, out, &error), GPT2C_E_SIZE, -1,
+		    "more than");
 	expect_fail(gpt2c_embed(store, ids, (size_t)1 << 32, (size_t)1 << 32, 0, out, &error),
 		    GPT2C_E_SIZE, -1, "more than");
 	/* 2^64 / 96, so that the bytes wrap to few */
 	expect_fail(gpt2c_embed(store, ids, SIZE_MAX / 96 + 1, 1, 0, out, &error), GPT2C_E_SIZE, -1,
 		    "more than");
-	expect_fail(gpt2c_embed_at(store, ids, ids, SIZE_MAX / 96 + 1, out, &error), GPT2C_E_SIZE, -1,
-		    "more than");
-	expect_fail(gpt2c_embed_at(store, ids, ids, SIZE_MAX / 192 + 1, out, &error), GPT2C_E_SIZE, -1,
-		    "more than");
+	expect_fail(gpt2c_embed_at(store, ids, ids, SIZE_MAX / 96 + 1, out, &error), GPT2C_E_SIZE,
+		    -1, "more than");
+	expect_fail(gpt2c_embed_at(store, ids, ids, SIZE_MAX / 192 + 1, out, &error), GPT2C_E_SIZE,
+		    -1, "more than");
 	expect_fail(gpt2c_rows(store, ids, SIZE_MAX / 8 + 1, rows, &error), GPT2C_E_SIZE, -1,
 		    "more than");
 }
@@ -203,10 +211,13 @@ START_TEST(test_arguments)
 	float *odd = (float *)(void *)((char *)out + 2);
 	const int32_t *odd_ids = (const int32_t *)(const void *)((const char *)ids + 1);
 
-	expect_fail(gpt2c_embed(NULL, ids, 1, 1, 0, out, &error), GPT2C_E_ARGUMENT, -1, "store is NULL");
-	expect_fail(gpt2c_embed_at(NULL, ids, NULL, 1, out, &error), GPT2C_E_ARGUMENT, -1, "store is");
+	expect_fail(gpt2c_embed(NULL, ids, 1, 1, 0, out, &error), GPT2C_E_ARGUMENT, -1,
+		    "store is NULL");
+	expect_fail(gpt2c_embed_at(NULL, ids, NULL, 1, out, &error), GPT2C_E_ARGUMENT, -1,
+		    "store is");
 	expect_fail(gpt2c_rows(NULL, ids, 1, rows, &error), GPT2C_E_ARGUMENT, -1, "store is NULL");
-	expect_fail(gpt2c_embed(store, NULL, 1, 1, 0, out, &error), GPT2C_E_ARGUMENT, -1, "ids is NULL");
+	expect_fail(gpt2c_embed(store, NULL, 1, 1, 0, out, &error), GPT2C_E_ARGUMENT, -1,
+		    "ids is NULL");
 	expect_fail(gpt2c_rows(store, NULL, 1, rows, &error), GPT2C_E_ARGUMENT, -1, "ids is NULL");
 	expect_fail(gpt2c_embed(store, ids, 1, 1, 0, NULL, &error), GPT2C_E_ARGUMENT, -1, "output");
 	expect_fail(gpt2c_rows(store, ids, 1, NULL, &error), GPT2C_E_ARGUMENT, -1, "output");
@@ -218,12 +229,14 @@ START_TEST(test_arguments)
 	/* the caller's fault, and seen before anything is written */
 	expect_fail(gpt2c_embed(store, (const int32_t *)(const void *)out, 1, 1, 0, out, &error),
 		    GPT2C_E_ARGUMENT, -1, "overlaps ids");
-	expect_fail(gpt2c_embed(store, (const int32_t *)(const void *)(out + EMBD - 1), 1, 1, 0, out,
-				&error),
+	expect_fail(gpt2c_embed(store, (const int32_t *)(const void *)(out + EMBD - 1), 1, 1, 0,
+				out, &error),
 		    GPT2C_E_ARGUMENT, -1, "overlaps ids");
-	expect_fail(gpt2c_embed_at(store, ids, (const int32_t *)(const void *)out, 1, out + 0, &error),
+	expect_fail(gpt2c_embed_at(store, ids, (const int32_t *)(const void *)out, 1, out + 0,
+				   &error),
 		    GPT2C_E_ARGUMENT, -1, "overlaps positions");
-	expect_fail(gpt2c_embed_at(store, positions, positions, 1, (float *)(void *)positions, &error),
+	expect_fail(gpt2c_embed_at(store, positions, positions, 1, (float *)(void *)positions,
+				   &error),
 		    GPT2C_E_ARGUMENT, -1, "overlaps");
 	/* an error that says no size is no place to write to */
 	ck_assert_int_eq(gpt2c_embed(store, ids, 1, 1, 0, out, &unsized), GPT2C_E_ARGUMENT);

@@ -90,8 +90,9 @@ END_TEST
 
 START_TEST(test_strerror)
 {
-	static const int known[] = { 0, -1, -2, -3, -10, -11, -12, -13, -20, -21, -22, -23, -24, -25,
-				     -26, -27, -28, -30, -31, -40, -41, -42, -43, -44, -45 };
+	static const int known[] = { 0,   -1,  -2,  -3,  -10, -11, -12, -13, -20,
+				     -21, -22, -23, -24, -25, -26, -27, -28, -30,
+				     -31, -40, -41, -42, -43, -44, -45 };
 
 	for (size_t i = 0; i < COUNT(known); i++) {
 		ck_assert_str_ne(gpt2c_strerror(known[i]), "unknown error");

@@ -2,11 +2,11 @@
 /* The public header: C99 and C++, and structs whose layout programs have been compiled against. */
 #include "gpt2client.h"
 
-#define PIN(type, field, offset, bytes)                                                            \
-	typedef char pin_##type##_##field[offsetof(type, field) == (offset) &&                     \
-							  sizeof(((type *)0)->field) == (bytes) ?   \
-						  1 :                                              \
-						  -1]
+#define PIN(type, field, offset, bytes)                                                         \
+	typedef char pin_##type##_##field[offsetof(type, field) == (offset) &&                  \
+							  sizeof(((type *)0)->field) == (bytes) \
+						  ? 1                                           \
+						  : -1]
 
 PIN(gpt2c_error, size, 0, 8);
 PIN(gpt2c_error, code, 8, 4);

@@ -28,24 +28,26 @@ static uint32_t random_bits(void)
 /* Elements that differ from machine to machine if anything does. */
 static uint32_t element_bits(unsigned dtype)
 {
-	static const uint32_t special[] = { 0, 0x80000000, 0x00000001, 0x007fffff, 0x00800000,
-					    0x7f7fffff, 0x7f800000, 0xff800000, 0x7fc00000,
-					    0x7f800001, 0x3f800000, 0x33800000 };
-	static const uint16_t special_half[] = { 0, 0x8000, 1, 0x3ff, 0x400, 0x7bff,
+	static const uint32_t special[] = { 0,          0x80000000, 0x00000001, 0x007fffff,
+					    0x00800000, 0x7f7fffff, 0x7f800000, 0xff800000,
+					    0x7fc00000, 0x7f800001, 0x3f800000, 0x33800000 };
+	static const uint16_t special_half[] = { 0,      0x8000, 1,      0x3ff,  0x400,  0x7bff,
 						 0x7c00, 0xfc00, 0x7e00, 0x7c01, 0x3c00, 0x0200 };
 	uint32_t bits = random_bits();
 
 	if (bits % 8 == 0)
-		return dtype == GW_F16 ? special_half[bits / 8 % 12] :
-					 special[bits / 8 % 12] >> (dtype == GW_BF16 ? 16 : 0);
+		return dtype == GW_F16 ? special_half[bits / 8 % 12]
+				       : special[bits / 8 % 12] >> (dtype == GW_BF16 ? 16 : 0);
 	return dtype == GW_F32 ? bits : bits >> 16;
 }
 
-/* Memory that ends with the last element of the last row, so that a sanitizer sees a read past it. */
+/* Memory that ends with the last element of the last row, so that a sanitizer sees a read past
+ * it. */
 static struct gpt2c_table table_new(unsigned dtype, size_t rows, size_t n_embd)
 {
 	size_t payload = n_embd * gw_dtype_bytes(dtype);
-	size_t row_bytes = (payload + GW_ROW_ALIGN_BYTES - 1) / GW_ROW_ALIGN_BYTES * GW_ROW_ALIGN_BYTES;
+	size_t row_bytes =
+		(payload + GW_ROW_ALIGN_BYTES - 1) / GW_ROW_ALIGN_BYTES * GW_ROW_ALIGN_BYTES;
 	struct gpt2c_table table = { .row_bytes = row_bytes, .row_count = rows, .dtype = dtype };
 	void *memory = NULL;
 
@@ -91,20 +93,21 @@ static void compare(const struct gpt2c_run *run, const char *name)
 			float want = reference(&run->wte, (size_t)run->ids[t], i);
 
 			if (run->wpe.rows) {
-				size_t position = run->positions ?
-							  (size_t)run->positions[t] :
-							  run->first_position + t % run->seq;
+				size_t position = run->positions
+							  ? (size_t)run->positions[t]
+							  : run->first_position + t % run->seq;
 
 				want += reference(&run->wpe, position, i);
 				if (isnan(want) && isnan(got))
-					continue; /* which payload survives is the processor's affair */
+					continue; /* its payload is the processor's affair */
 			}
 			if (gw_f32_bits(got) == gw_f32_bits(want))
 				continue;
 			ck_abort_msg("%s, wte %s, wpe %s, n_embd %zu, token %zu, element %zu: %08x "
 				     "instead of %08x",
-				     name, gw_dtype_name(run->wte.dtype), gw_dtype_name(run->wpe.dtype),
-				     run->n_embd, t, i, gw_f32_bits(got), gw_f32_bits(want));
+				     name, gw_dtype_name(run->wte.dtype),
+				     gw_dtype_name(run->wpe.dtype), run->n_embd, t, i,
+				     gw_f32_bits(got), gw_f32_bits(want));
 		}
 }
 
@@ -178,9 +181,9 @@ START_TEST(test_every_half)
 		for (size_t i = 0; i < N; i++)
 			rows[r][i] = (uint16_t)(i + r);
 	run.wte = (struct gpt2c_table){ .rows = (const uint8_t *)rows,
-					.row_bytes = sizeof rows[0],
-					.row_count = SHIFTS,
-					.dtype = (uint32_t)_i };
+					 .row_bytes = sizeof rows[0],
+					 .row_count = SHIFTS,
+					 .dtype = (uint32_t)_i };
 	check_run(&run);
 }
 END_TEST

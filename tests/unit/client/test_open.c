@@ -258,7 +258,8 @@ START_TEST(test_options)
 	ck_assert_code(error, gpt2c_open_with(&options, &store, &error), GPT2C_E_ARGUMENT);
 	ck_assert_ptr_eq(store, untouched);
 
-	options.flags = GPT2C_NO_VERIFY | GPT2C_POPULATE | GPT2C_COPY_ON_WRITE | GPT2C_ALLOW_UNSEALED;
+	options.flags =
+		GPT2C_NO_VERIFY | GPT2C_POPULATE | GPT2C_COPY_ON_WRITE | GPT2C_ALLOW_UNSEALED;
 	options.timeout_ms = UINT64_MAX;
 	ck_assert_code(error, gpt2c_open_with(&options, &store, &error), GPT2C_OK);
 	ck_assert_int_eq(gpt2c_get_info(store, &info), GPT2C_OK);

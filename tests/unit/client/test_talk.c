@@ -236,7 +236,8 @@ static const struct {
 	{ "253 descriptors", serve_253_fds, 0, GPT2C_E_PROTOCOL, "descriptors too many" },
 	{ "a request", serve_status, 0, GPT2C_E_PROTOCOL, "unexpected type" },
 	{ "LOADING with descriptors", serve_loading_with_fds, 0, GPT2C_E_PROTOCOL, "number of" },
-	{ "LOADING, then nothing", serve_loading_forever, 50, GPT2C_E_LOADING, "being loaded after" },
+	{ "LOADING, then nothing", serve_loading_forever, 50, GPT2C_E_LOADING,
+	  "being loaded after" },
 	{ "LOADING twice", serve_loading_twice, 0, GPT2C_E_PROTOCOL, "twice" },
 	{ "LOADING, then closed", serve_loading_and_close, 0, GPT2C_E_CLOSED, "closed" },
 	{ "LOADING, then ATTACHED", serve_loading_then_attached, 0, GPT2C_OK, "" },
@@ -253,8 +254,8 @@ START_TEST(test_conversation)
 	rogue_offer_init(&offer);
 	rogue_start(&rogue, conversations[_i].serve, &offer);
 	gpt2c_close(rogue_open_expecting(&rogue, "gpt2", conversations[_i].timeout_ms, 0,
-				   conversations[_i].code, conversations[_i].text,
-				   conversations[_i].name));
+					 conversations[_i].code, conversations[_i].text,
+					 conversations[_i].name));
 	rogue_stop(&rogue);
 	rogue_offer_deinit(&offer);
 }
@@ -298,8 +299,8 @@ START_TEST(test_refused)
 
 	rogue_start(&rogue, serve_refusal, &refusal);
 	for (int i = 0; i < 20; i++) /* whichever of the two is quicker */
-		rogue_open_expecting(&rogue, NULL, 0, 0, refusal.code, "16 connections of user 1000",
-			       "refusal");
+		rogue_open_expecting(&rogue, NULL, 0, 0, refusal.code,
+				     "16 connections of user 1000", "refusal");
 	rogue_stop(&rogue);
 }
 END_TEST

@@ -85,7 +85,7 @@ START_TEST(test_threads)
 	shared.offer = &offer;
 	shared.socket_path = rogue.path;
 	ck_assert_int_eq(gpt2c_open_with(&(gpt2c_options){ .size = sizeof(gpt2c_options),
-							   .socket_path = rogue.path },
+							    .socket_path = rogue.path },
 					 &shared.store, NULL),
 			 GPT2C_OK);
 	/* a rogue serves one connection at a time: this one has got what it needs */
