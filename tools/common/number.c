@@ -77,8 +77,8 @@ int tool_parse_i64(const char *text, const char *what, int64_t min, int64_t max,
 	uint64_t magnitude = 0;
 	int64_t value = 0;
 	char low[24], high[24];
-	bool good = tool_digits(&at, &magnitude) && !*at &&
-		    magnitude <= (uint64_t)INT64_MAX + negative;
+	bool good =
+		tool_digits(&at, &magnitude) && !*at && magnitude <= (uint64_t)INT64_MAX + negative;
 
 	if (good) /* through unsigned, where the smallest value has a negative of its own */
 		value = (int64_t)(negative ? 0 - magnitude : magnitude);

@@ -7,8 +7,8 @@
 #include "format/status.h"
 
 /*
- * Decimal digits and nothing else (no sign, no blanks), at least min, at most max. what: the option's
- * name for the message. Errors: GW_E_ARGUMENT; *out is untouched.
+ * Decimal digits and nothing else (no sign, no blanks), at least min, at most max. what: the
+ * option's name for the message. Errors: GW_E_ARGUMENT; *out is untouched.
  */
 int tool_parse_u64(const char *text, const char *what, uint64_t min, uint64_t max, uint64_t *out,
 		   struct gw_error *error);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A progress bar on standard error: only on a terminal, only for work that takes more than a moment. */
+/*
+ * A progress bar on standard error: only on a terminal, only for work that takes more than a
+ * moment.
+ */
 #pragma once
 
 #include <stdbool.h>

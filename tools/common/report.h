@@ -7,11 +7,11 @@
 /* The exit codes of all tools; every man page lists them. */
 enum tool_exit {
 	TOOL_DONE = 0,
-	TOOL_FAILED = 1,  /* none of the others: no memory, the output exists already … */
-	TOOL_USAGE = 2,   /* the command line */
-	TOOL_INPUT = 3,   /* an input is malformed, or not what it should be */
-	TOOL_IO = 4,      /* a system call failed: not found, not permitted, no space */
-	TOOL_VERIFY = 5,  /* a pack does not verify */
+	TOOL_FAILED = 1, /* none of the others: no memory, the output exists already … */
+	TOOL_USAGE = 2,  /* the command line */
+	TOOL_INPUT = 3,  /* an input is malformed, or not what it should be */
+	TOOL_IO = 4,     /* a system call failed: not found, not permitted, no space */
+	TOOL_VERIFY = 5, /* a pack does not verify */
 };
 
 /*

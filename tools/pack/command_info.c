@@ -51,8 +51,10 @@ static const struct argp pack_info_argp = {
 	       "The header is checked, the values are not (see verify).",
 };
 
-/* Whether path is a file that begins like a pack. What else it is, or that it cannot be read, is for
- * the reader of checkpoints to say. */
+/*
+ * Whether path is a file that begins like a pack. What else it is, or that it cannot be read, is
+ * for the reader of checkpoints to say.
+ */
 static bool pack_info_is_pack(const char *path)
 {
 	struct pack_file file = PACK_FILE_INIT;

@@ -42,19 +42,29 @@ static const struct pack_size {
 #define PACK_GPT2_VOCAB UINT64_C(50257)
 #define PACK_GPT2_POSITIONS UINT64_C(1024)
 
-enum { PACK_OPTION_SIZE = 256, PACK_OPTION_VOCAB, PACK_OPTION_POSITIONS, PACK_OPTION_EMBD,
-       PACK_OPTION_DTYPE, PACK_OPTION_INIT, PACK_OPTION_SEED, PACK_OPTION_FORCE };
+enum {
+	PACK_OPTION_SIZE = 256,
+	PACK_OPTION_VOCAB,
+	PACK_OPTION_POSITIONS,
+	PACK_OPTION_EMBD,
+	PACK_OPTION_DTYPE,
+	PACK_OPTION_INIT,
+	PACK_OPTION_SEED,
+	PACK_OPTION_FORCE
+};
 
 static const struct argp_option pack_init_options[] = {
 	{ "output", 'o', "OUT.gpt2w", 0, "The pack to write", 0 },
 	{ "size", PACK_OPTION_SIZE, "NAME", 0,
 	  "gpt2 (the default), gpt2-medium, gpt2-large or gpt2-xl", 0 },
 	{ "vocab", PACK_OPTION_VOCAB, "N", 0, "Rows of wte (50257)", 0 },
-	{ "positions", PACK_OPTION_POSITIONS, "N", 0, "Rows of wpe (1024); 0: no position table", 0 },
+	{ "positions", PACK_OPTION_POSITIONS, "N", 0, "Rows of wpe (1024); 0: no position table",
+	  0 },
 	{ "embd", PACK_OPTION_EMBD, "N", 0, "Columns of both tables (768)", 0 },
 	{ "dtype", PACK_OPTION_DTYPE, "f32|f16|bf16", 0, "Element type of both tables (f32)", 0 },
 	{ "init", PACK_OPTION_INIT, "openai|pytorch", 0,
-	  "Normal with standard deviation 0.02 for wte and 0.01 for wpe (the default), or 1 for both",
+	  "Normal with standard deviation 0.02 for wte and 0.01 for wpe (the default), or 1 for "
+	  "both",
 	  0 },
 	{ "seed", PACK_OPTION_SEED, "N", 0, "Seed of the random numbers (42)", 0 },
 	{ "force", PACK_OPTION_FORCE, NULL, 0, "Replace OUT.gpt2w if it exists", 0 },
@@ -119,7 +129,8 @@ static error_t pack_init_parse(int key, char *arg, struct argp_state *state)
 		init->own_vocab = true;
 		return 0;
 	case PACK_OPTION_POSITIONS:
-		pack_init_number(init, arg, "--positions", 0, GW_MAX_TABLE_ROWS, &init->n_positions);
+		pack_init_number(init, arg, "--positions", 0, GW_MAX_TABLE_ROWS,
+				 &init->n_positions);
 		init->own_positions = true;
 		return 0;
 	case PACK_OPTION_EMBD:
@@ -213,7 +224,8 @@ static int pack_init_write(const struct pack_init *init, uint64_t n_layer, uint6
 	if (code == GW_OK) {
 		pack_init_provenance(init, &provenance);
 		*out_bytes = gw_writer_image_bytes(writer);
-		code = gw_writer_finish(writer, &provenance, n_layer, n_head, out_content_id, error);
+		code = gw_writer_finish(writer, &provenance, n_layer, n_head, out_content_id,
+					error);
 	}
 	gw_writer_free(writer);
 	return code;

@@ -19,8 +19,15 @@ struct pack_arguments {
 	enum tool_exit refused; /* TOOL_DONE: the options are fine */
 };
 
-enum { PACK_OPTION_DTYPE = 256, PACK_OPTION_WTE, PACK_OPTION_WPE, PACK_OPTION_VOCAB,
-       PACK_OPTION_FORCE, PACK_OPTION_ZSTD, PACK_OPTION_ALL };
+enum {
+	PACK_OPTION_DTYPE = 256,
+	PACK_OPTION_WTE,
+	PACK_OPTION_WPE,
+	PACK_OPTION_VOCAB,
+	PACK_OPTION_FORCE,
+	PACK_OPTION_ZSTD,
+	PACK_OPTION_ALL
+};
 
 static const struct argp_option pack_options[] = {
 	{ "output", 'o', "OUT.gpt2w", 0, "The pack to write", 0 },
@@ -123,8 +130,8 @@ static void pack_say_done(const struct pack_arguments *arguments, const struct p
 	char quoted[256];
 
 	if (plan->n_tables == 2)
-		snprintf(positions, sizeof positions, "wpe [%" PRIu64 ", %" PRIu64 "] %s", wpe->rows,
-			 wpe->columns, gw_dtype_name(wpe->to));
+		snprintf(positions, sizeof positions, "wpe [%" PRIu64 ", %" PRIu64 "] %s",
+			 wpe->rows, wpe->columns, gw_dtype_name(wpe->to));
 	tool_say("%s: wte [%" PRIu64 ", %" PRIu64 "] %s, %s, %s, content id %s",
 		 gw_quote(arguments->output, strlen(arguments->output), quoted, sizeof quoted),
 		 wte->rows, wte->columns, gw_dtype_name(wte->to), positions,
@@ -137,7 +144,8 @@ static void pack_say_warnings(const struct pack_plan *plan)
 		tool_say("note: %s", plan->warning);
 	for (size_t i = 0; i < plan->n_tables; i++) {
 		if (plan->tables[i].n_overflowed)
-			tool_say("warning: %" PRIu64 " finite values of %s are too large for %s and "
+			tool_say("warning: %" PRIu64
+				 " finite values of %s are too large for %s and "
 				 "became infinite",
 				 plan->tables[i].n_overflowed, i == 0 ? "wte" : "wpe",
 				 gw_dtype_name(plan->tables[i].to));

@@ -67,8 +67,8 @@ static int pack_unpack_write(const struct pack_unpack *unpack, const struct pack
 {
 	struct tool_progress progress;
 	struct gw_outfile *out = NULL;
-	int code = gw_outfile_refuse_same(unpack->output, file->status.st_dev,
-					  file->status.st_ino, error);
+	int code = gw_outfile_refuse_same(unpack->output, file->status.st_dev, file->status.st_ino,
+					  error);
 
 	if (code == GW_OK)
 		code = gw_outfile_create(unpack->output, unpack->force, &out, error);

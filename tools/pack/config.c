@@ -18,7 +18,8 @@ static int pack_config_member(const json_t *object, const char *name, uint64_t m
 		return GW_OK;
 	if (!pack_json_u64(value, &number) || number > max)
 		return gw_fail(error, GW_E_SOURCE, GW_NO_OFFSET,
-			       "config.json: %s is not a whole number from 0 to %" PRIu64, name, max);
+			       "config.json: %s is not a whole number from 0 to %" PRIu64, name,
+			       max);
 	*out = number;
 	return GW_OK;
 }
@@ -69,8 +70,8 @@ int pack_config_read(int folder_fd, struct pack_config *out, struct gw_error *er
 	size_bytes = file.size_bytes;
 	if (size_bytes > PACK_MAX_HEADER_BYTES) {
 		code = gw_fail(error, GW_E_SOURCE, GW_NO_OFFSET,
-			       "config.json has %" PRIu64 " bytes, at most %" PRIu64,
-			       size_bytes, PACK_MAX_HEADER_BYTES);
+			       "config.json has %" PRIu64 " bytes, at most %" PRIu64, size_bytes,
+			       PACK_MAX_HEADER_BYTES);
 		pack_file_close(&file);
 		return code;
 	}

@@ -18,8 +18,8 @@ struct pack_pass {
 };
 
 /*
- * The table that offset of a file lies in, or NULL, and where the stretch ends that begins at offset:
- * the end of the table, or the beginning of the next one, or the end of the file.
+ * The table that offset of a file lies in, or NULL, and where the stretch ends that begins at
+ * offset: the end of the table, or the beginning of the next one, or the end of the file.
  */
 static struct pack_table *pack_stretch(const struct pack_pass *pass, size_t file, uint64_t offset,
 				       size_t *out_index, uint64_t *out_end)

@@ -67,21 +67,23 @@ static void pack_dump_head(const struct gw_pack *pack)
 	const struct gw_superblock *superblock = &pack->superblock;
 	const struct gw_provenance *from = &pack->provenance;
 	char id[GW_DIGEST_TEXT_BYTES], digest[GW_DIGEST_TEXT_BYTES];
-	json_t *provenance = json_pack(
-		"{s:s, s:s, s:I, s:s, s:s, s:s}", "source_format", from->source_format,
-		"source_name", from->source_name, "source_bytes", (json_int_t)from->source_bytes,
-		"source_digest", gw_digest_text(&from->source_digest, digest), "tool", from->tool,
-		"note", from->note);
-	json_t *head = json_pack(
-		"{s:s, s:[i, i], s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "format", "gpt2w",
-		"version", GW_VERSION_MAJOR, (int)superblock->version_minor, "file_bytes",
-		(json_int_t)superblock->file_bytes, "image_bytes",
-		(json_int_t)superblock->image_bytes, "content_id",
-		gw_digest_text(&superblock->content_id, id), "n_vocab",
-		(json_int_t)pack->wte->shape[0], "n_positions",
-		(json_int_t)(pack->wpe ? pack->wpe->shape[0] : 0), "n_embd",
-		(json_int_t)pack->wte->shape[1], "n_layer", (json_int_t)superblock->n_layer,
-		"n_head", (json_int_t)superblock->n_head, "provenance", provenance);
+	json_t *provenance =
+		json_pack("{s:s, s:s, s:I, s:s, s:s, s:s}", "source_format", from->source_format,
+			  "source_name", from->source_name, "source_bytes",
+			  (json_int_t)from->source_bytes, "source_digest",
+			  gw_digest_text(&from->source_digest, digest), "tool", from->tool, "note",
+			  from->note);
+	json_t *head =
+		json_pack("{s:s, s:[i, i], s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "format",
+			  "gpt2w", "version", GW_VERSION_MAJOR, (int)superblock->version_minor,
+			  "file_bytes", (json_int_t)superblock->file_bytes, "image_bytes",
+			  (json_int_t)superblock->image_bytes, "content_id",
+			  gw_digest_text(&superblock->content_id, id), "n_vocab",
+			  (json_int_t)pack->wte->shape[0], "n_positions",
+			  (json_int_t)(pack->wpe ? pack->wpe->shape[0] : 0), "n_embd",
+			  (json_int_t)pack->wte->shape[1], "n_layer",
+			  (json_int_t)superblock->n_layer, "n_head", (json_int_t)superblock->n_head,
+			  "provenance", provenance);
 
 	json_dumpf(head, stdout, JSON_EMBED);
 	json_decref(head);

@@ -87,10 +87,11 @@ static void pack_dump_tensor(const struct pack_tensor *tensor, const char *role)
 
 	for (unsigned i = 0; i < tensor->rank; i++)
 		json_array_append_new(shape, json_integer((json_int_t)tensor->shape[i]));
-	object = json_pack("{s:s, s:s?, s:s, s:o, s:I, s:I, s:I}", "name", tensor->name, "role",
-			   role, "dtype", pack_element_name(tensor->element), "shape", shape, "file",
-			   (json_int_t)tensor->file, "offset", (json_int_t)tensor->offset_bytes,
-			   "bytes", (json_int_t)tensor->size_bytes);
+	object =
+		json_pack("{s:s, s:s?, s:s, s:o, s:I, s:I, s:I}", "name", tensor->name, "role",
+			  role, "dtype", pack_element_name(tensor->element), "shape", shape, "file",
+			  (json_int_t)tensor->file, "offset", (json_int_t)tensor->offset_bytes,
+			  "bytes", (json_int_t)tensor->size_bytes);
 	json_dumpf(object, stdout, 0);
 	json_decref(object);
 }
@@ -102,8 +103,8 @@ static void pack_dump_source(const struct pack_source *source, const struct pack
 	json_t *head = json_pack("{s:s, s:I, s:s?, s:s?, s:s?}", "format", source->format, "bytes",
 				 (json_int_t)pack_source_bytes(source), "wte",
 				 plan->n_tables > 0 ? plan->tables[0].tensor->name : NULL, "wpe",
-				 plan->n_tables > 1 ? plan->tables[1].tensor->name : NULL, "problem",
-				 outlook->error.code ? outlook->error.message : NULL);
+				 plan->n_tables > 1 ? plan->tables[1].tensor->name : NULL,
+				 "problem", outlook->error.code ? outlook->error.message : NULL);
 
 	putchar('{');
 	json_dumpf(head, stdout, JSON_EMBED);

@@ -26,9 +26,9 @@ static uint64_t pack_export_bytes(const struct gw_tensor *tensor)
 static json_t *pack_export_object(const struct gw_pack *pack)
 {
 	char id[GW_DIGEST_TEXT_BYTES];
-	json_t *object = json_pack("{s:{s:s, s:s}}", "__metadata__", "format", "pt",
-				   "gpt2w_content_id",
-				   gw_digest_text(&pack->superblock.content_id, id));
+	json_t *object =
+		json_pack("{s:{s:s, s:s}}", "__metadata__", "format", "pt", "gpt2w_content_id",
+			  gw_digest_text(&pack->superblock.content_id, id));
 	uint64_t offset = 0;
 
 	for (uint32_t i = 0; object && i < pack->superblock.n_tensors; i++) {

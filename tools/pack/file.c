@@ -107,5 +107,6 @@ int pack_file_unchanged(const struct pack_file *file, struct gw_error *error)
 	if (now.st_size == before->st_size && now.st_mtim.tv_sec == before->st_mtim.tv_sec &&
 	    now.st_mtim.tv_nsec == before->st_mtim.tv_nsec)
 		return GW_OK;
-	return gw_fail(error, GW_E_CHANGED, GW_NO_OFFSET, "%s was changed while it was read", quoted);
+	return gw_fail(error, GW_E_CHANGED, GW_NO_OFFSET, "%s was changed while it was read",
+		       quoted);
 }

@@ -15,13 +15,16 @@ struct pack_file {
 	struct stat status; /* as it was opened */
 };
 
-#define PACK_FILE_INIT { .fd = -1 }
+#define PACK_FILE_INIT   \
+	{                \
+		.fd = -1 \
+	}
 
 /*
- * Opens path relative to the directory folder_fd (AT_FDCWD as in openat). Symbolic links are followed:
- * a downloaded checkpoint consists of them. Never waits (a FIFO) and never reads a device.
- * *out is the caller's; pack_file_close ends it. Errors: GW_E_IO, GW_E_NOT_FILE (says what it is),
- * GW_E_MEMORY.
+ * Opens path relative to the directory folder_fd (AT_FDCWD as in openat). Symbolic links are
+ * followed: a downloaded checkpoint consists of them. Never waits (a FIFO) and never reads a
+ * device. *out is the caller's; pack_file_close ends it. Errors: GW_E_IO, GW_E_NOT_FILE (says what
+ * it is), GW_E_MEMORY.
  */
 int pack_file_open(int folder_fd, const char *path, struct pack_file *out, struct gw_error *error);
 

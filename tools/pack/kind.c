@@ -19,13 +19,15 @@ static const struct {
 	{ PACK_KIND_NPY, 0, 6, "\x93NUMPY" },
 	{ PACK_KIND_HDF5, 0, 8, "\x89HDF\r\n\x1a\n" },
 	/* protocol 2, LONG1 of 10 bytes: PyTorch's magic 0x1950a86a20f9469cfc6c */
-	{ PACK_KIND_TORCH_LEGACY, 0, 14, "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" },
+	{ PACK_KIND_TORCH_LEGACY, 0, 14,
+	  "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" },
 	/* 20240326, little-endian */
 	{ PACK_KIND_LLMC, 0, 4, "\xc6\xd7\x34\x01" },
 	{ PACK_KIND_TFLITE, 4, 4, "TFL3" },
 	{ PACK_KIND_COMPRESSED, 0, 3, "\x1f\x8b\x08" },
 	{ PACK_KIND_COMPRESSED, 0, 4, "\x28\xb5\x2f\xfd" },
-	{ PACK_KIND_COMPRESSED, 0, 6, "\xfd" "7zXZ\0" },
+	{ PACK_KIND_COMPRESSED, 0, 6,
+	  "\xfd\x37zXZ\0" },
 	{ PACK_KIND_TAR, 257, 5, "ustar" },
 };
 
@@ -89,7 +91,8 @@ const char *pack_kind_phrase(enum pack_kind kind)
 	case PACK_KIND_GPT2W:
 		return "a pack already";
 	case PACK_KIND_LFS:
-		return "a Git LFS pointer and not the weights themselves (git lfs pull fetches them)";
+		return "a Git LFS pointer and not the weights themselves (git lfs pull fetches "
+		       "them)";
 	case PACK_KIND_HTML:
 		return "an HTML page saved under a weights name (a failed download?)";
 	case PACK_KIND_ZIP:

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every cap of gpt2-pack, each with its reason. Together they keep its anonymous memory below 64 MiB
- * whatever is fed to it: 4 MiB of header, 32 MiB of parsed JSON, 8 MiB of tensor list, 4 MiB of its
- * names, 1 MiB of buffers, a few MiB of process; 8 bytes per 256 KiB of output come on top, 16 MiB for
- * the largest pack there can be (512 GiB) and 5 KiB for GPT-2's.
+ * Every cap of gpt2-pack, each with its reason. Together they keep its anonymous memory below 64
+ * MiB whatever is fed to it: 4 MiB of header, 32 MiB of parsed JSON, 8 MiB of tensor list, 4 MiB of
+ * its names, 2 MiB of buffers, a few MiB of process; 8 bytes per 256 KiB of output come on top, 16
+ * MiB for the largest pack there can be (512 GiB) and 5 KiB for GPT-2's.
  */
 #pragma once
 
 #include <stdint.h>
 
 /*
- * JSON header of a safetensors file, and index of a sharded one. The format allows 100,000,000 bytes,
- * for which jansson would need a gigabyte; the official 124M file's is 14,283, GPT-2 XL's 53 kB, and
- * a model of 10,000 tensors needs about 1 MB.
+ * JSON header of a safetensors file, and index of a sharded one. The format allows 100,000,000
+ * bytes, for which jansson would need a gigabyte; the official 124M file's is 14,283, GPT-2 XL's 53
+ * kB, and a model of 10,000 tensors needs about 1 MB.
  */
 #define PACK_MAX_HEADER_BYTES (UINT64_C(4) << 20)
 /* What jansson may allocate for one header: about 1 kB per tensor, so some 32,000 of these; hostile
@@ -23,6 +23,8 @@
 /* Shards are open all at once, and RLIMIT_NOFILE is 1,024 by default. The largest published
  * checkpoints have 200. */
 #define PACK_MAX_FILES 512
-/* Large enough for sequential reads at full speed, small enough to stay in the cache between reading,
- * hashing and converting; a multiple of every element size. */
+/*
+ * Large enough for sequential reads at full speed, small enough to stay in the cache between
+ * reading, hashing and converting; a multiple of every element size.
+ */
 #define PACK_BUFFER_BYTES (UINT64_C(512) << 10)

@@ -113,8 +113,8 @@ static int pack_table_check(struct pack_table *table, const struct pack_wish *wi
 	table->from = pack_element_dtype(tensor->element);
 	if (table->from == GW_DTYPE_NONE)
 		return gw_fail(error, GW_E_SOURCE_TABLES, GW_NO_OFFSET,
-			       "\"%s\" has the type %s; this release reads F32, F16 and BF16", quoted,
-			       pack_element_name(tensor->element));
+			       "\"%s\" has the type %s; this release reads F32, F16 and BF16",
+			       quoted, pack_element_name(tensor->element));
 	table->to = wish->dtype == GW_DTYPE_NONE ? table->from : wish->dtype;
 	if (table->role == GW_ROLE_WTE && wish->n_vocab) {
 		if (wish->n_vocab > table->rows)

@@ -29,14 +29,14 @@ struct pack_plan {
 	struct pack_table tables[2]; /* wte, and wpe if n_tables is 2 */
 	size_t n_tables;
 	uint64_t n_layer, n_head;
-	char note[GW_PV_NOTE_SIZE];  /* for provenance: names, rows and types that changed */
-	char warning[256];           /* one sentence, or "" */
+	char note[GW_PV_NOTE_SIZE]; /* for provenance: names, rows and types that changed */
+	char warning[256];          /* one sentence, or "" */
 };
 
 /*
- * Finds the tables: the names of wte.weight and wpe.weight may be preceded by any of "transformer.",
- * "model.", "module." and "_orig_mod.", repeated and combined. source must outlive the plan.
- * Errors: GW_E_SOURCE_TABLES.
+ * Finds the tables: the names of wte.weight and wpe.weight may be preceded by any of
+ * "transformer.", "model.", "module." and "_orig_mod.", repeated and combined. source must outlive
+ * the plan. Errors: GW_E_SOURCE_TABLES.
  */
 int pack_plan_make(const struct pack_source *source, const struct pack_wish *wish,
 		   struct pack_plan *out, struct gw_error *error);
@@ -47,6 +47,8 @@ bool pack_plan_matches(const char *name, const char *base);
 /* The declaration of a table, for gw_writer_new. */
 struct gw_tensor pack_table_declare(uint8_t role, unsigned dtype, uint64_t rows, uint64_t columns);
 
-/* Quoted names of the first tensors of a source, for a message: "a", "b" and 12 more. Returns out. */
+/*
+ * Quoted names of the first tensors of a source, for a message: "a", "b" and 12 more. Returns out.
+ */
 #define PACK_NAMES_TEXT_BYTES 1500
 char *pack_names_text(const struct pack_source *source, char out[PACK_NAMES_TEXT_BYTES]);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Normally distributed numbers that are the same on every machine: integer arithmetic, and of floating
- * point only + - * / and sqrt, which IEEE 754 rounds in one way. No function of libm but sqrt, whose
- * result is as fixed. Described in gpt2-pack(1), INITIALISATION; changing it changes what a seed means.
+ * Normally distributed numbers that are the same on every machine: integer arithmetic, and of
+ * floating point only + - * / and sqrt, which IEEE 754 rounds in one way. No function of libm but
+ * sqrt, whose result is as fixed. Described in gpt2-pack(1), INITIALISATION; changing it changes
+ * what a seed means.
  */
 #pragma once
 

@@ -21,8 +21,8 @@ int pack_list_add(struct pack_list *list, const struct pack_tensor *tensor, stru
 	char *name;
 
 	if (list->n >= PACK_MAX_SOURCE_TENSORS)
-		return gw_fail(error, GW_E_SOURCE, GW_NO_OFFSET,
-			       "more than %" PRIu64 " tensors", PACK_MAX_SOURCE_TENSORS);
+		return gw_fail(error, GW_E_SOURCE, GW_NO_OFFSET, "more than %" PRIu64 " tensors",
+			       PACK_MAX_SOURCE_TENSORS);
 	if (list->n == list->room) {
 		items = reallocarray(list->items, room, sizeof *items);
 		if (!items)

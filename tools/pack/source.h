@@ -10,7 +10,7 @@
 #include "tools/pack/file.h"
 
 struct pack_tensor {
-	char *name; /* valid UTF-8, may hold control characters */
+	char *name;  /* valid UTF-8, may hold control characters */
 	int element; /* see element.h */
 	unsigned rank;
 	uint64_t shape[GW_MAX_RANK];

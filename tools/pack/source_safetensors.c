@@ -32,7 +32,8 @@ static int pack_header_length(struct pack_header *header, uint64_t *out, struct 
 
 	if (file->size_bytes < sizeof bytes)
 		return gw_fail(error, GW_E_SOURCE, 0,
-			       "%s has only %" PRIu64 " bytes; a safetensors file begins with 8 for "
+			       "%s has only %" PRIu64
+			       " bytes; a safetensors file begins with 8 for "
 			       "the length of its header",
 			       header->quoted_file, file->size_bytes);
 	code = pack_file_read(file, bytes, sizeof bytes, 0, error);
@@ -63,9 +64,9 @@ static int pack_header_length(struct pack_header *header, uint64_t *out, struct 
 }
 
 /* A message about the tensor of that name; its place in the JSON text is not known any more. */
-#define pack_tensor_fail(header, key, error, format, ...)                                          \
-	gw_fail(error, GW_E_SOURCE, PACK_LENGTH_BYTES, "%s: tensor \"%s\" " format,                \
-		(header)->quoted_file, gw_quote(key, strlen(key), (char[96]){ 0 }, 96),            \
+#define pack_tensor_fail(header, key, error, format, ...)                                \
+	gw_fail(error, GW_E_SOURCE, PACK_LENGTH_BYTES, "%s: tensor \"%s\" " format,      \
+		(header)->quoted_file, gw_quote(key, strlen(key), (char[96]){ 0 }, 96), \
 		__VA_ARGS__)
 
 static int pack_parse_dtype(const struct pack_header *header, const char *key, const json_t *value,
@@ -142,9 +143,8 @@ static int pack_parse_offsets(const struct pack_header *header, const char *key,
 	return GW_OK;
 }
 
-static int pack_parse_tensor(const struct pack_header *header, const char *key,
-			     const json_t *value, struct pack_tensor *tensor,
-			     struct gw_error *error)
+static int pack_parse_tensor(const struct pack_header *header, const char *key, const json_t *value,
+			     struct pack_tensor *tensor, struct gw_error *error)
 {
 	static const char *const members[] = { "dtype", "shape", "data_offsets" };
 	const char *member;
@@ -157,13 +157,13 @@ static int pack_parse_tensor(const struct pack_header *header, const char *key,
 		if (!json_object_get(value, members[i]))
 			return pack_tensor_fail(header, key, error, "has no %s", members[i]);
 	}
-	json_object_foreach((json_t *)(uintptr_t)value, member, unused) {
+	json_object_foreach((json_t *)(uintptr_t)value, member, unused)
+	{
 		if (strcmp(member, members[0]) != 0 && strcmp(member, members[1]) != 0 &&
 		    strcmp(member, members[2]) != 0) {
 			char quoted[48];
 
-			return pack_tensor_fail(header, key, error,
-						"has the unknown member \"%s\"",
+			return pack_tensor_fail(header, key, error, "has the unknown member \"%s\"",
 						gw_quote(member, strlen(member), quoted,
 							 sizeof quoted));
 		}
@@ -187,7 +187,8 @@ static int pack_parse_metadata(const struct pack_header *header, const json_t *v
 	if (!json_is_object(value))
 		return gw_fail(error, GW_E_SOURCE, PACK_LENGTH_BYTES,
 			       "%s: __metadata__ is no object", header->quoted_file);
-	json_object_foreach((json_t *)(uintptr_t)value, key, text) {
+	json_object_foreach((json_t *)(uintptr_t)value, key, text)
+	{
 		if (!json_is_string(text))
 			return gw_fail(error, GW_E_SOURCE, PACK_LENGTH_BYTES,
 				       "%s: __metadata__ holds a value that is no string",
@@ -203,7 +204,8 @@ static int pack_parse_header(const struct pack_header *header, size_t file_index
 	json_t *value;
 	int code = GW_OK;
 
-	json_object_foreach(object, key, value) {
+	json_object_foreach(object, key, value)
+	{
 		struct pack_tensor tensor = { .file = file_index };
 
 		if (strcmp(key, "__metadata__") == 0) {

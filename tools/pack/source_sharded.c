@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A sharded checkpoint: model.safetensors.index.json maps each tensor's name to the file, in the same
- * directory, that holds it.
+ * A sharded checkpoint: model.safetensors.index.json maps each tensor's name to the file, in the
+ * same directory, that holds it.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -65,7 +65,8 @@ static int pack_parse_index(int folder_fd, const json_t *object, struct pack_sou
 			       source->files[0].name);
 	if (json_object_size(map) == 0)
 		return gw_fail(error, GW_E_SOURCE, GW_NO_OFFSET, "the index's weight_map is empty");
-	json_object_foreach(map, key, value) {
+	json_object_foreach(map, key, value)
+	{
 		struct pack_tensor tensor = { .name = (char *)(uintptr_t)key };
 		char quoted[128];
 		int code;

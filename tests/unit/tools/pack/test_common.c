@@ -36,8 +36,10 @@ START_TEST(unsigned_numbers)
 	struct gw_error error = GW_ERROR_INIT;
 	uint64_t value = UNTOUCHED;
 
-	ck_assert_code(error, tool_parse_u64(numbers[_i].text, "--n", numbers[_i].min,
-					     numbers[_i].max, &value, &error), numbers[_i].code);
+	ck_assert_code(error,
+		       tool_parse_u64(numbers[_i].text, "--n", numbers[_i].min, numbers[_i].max,
+				      &value, &error),
+		       numbers[_i].code);
 	ck_assert_uint_eq(value, numbers[_i].value);
 }
 END_TEST
@@ -47,19 +49,27 @@ START_TEST(signed_numbers)
 	struct gw_error error = GW_ERROR_INIT;
 	int64_t value = 5;
 
-	ck_assert_code(error, tool_parse_i64("-9223372036854775808", "id", INT64_MIN, INT64_MAX,
-					     &value, &error), GW_OK);
+	ck_assert_code(error,
+		       tool_parse_i64("-9223372036854775808", "id", INT64_MIN, INT64_MAX, &value,
+				      &error),
+		       GW_OK);
 	ck_assert(value == INT64_MIN);
-	ck_assert_code(error, tool_parse_i64("9223372036854775807", "id", INT64_MIN, INT64_MAX,
-					     &value, &error), GW_OK);
+	ck_assert_code(error,
+		       tool_parse_i64("9223372036854775807", "id", INT64_MIN, INT64_MAX, &value,
+				      &error),
+		       GW_OK);
 	ck_assert(value == INT64_MAX);
 	ck_assert_code(error, tool_parse_i64("-0", "id", 0, 1, &value, &error), GW_OK);
 	ck_assert(value == 0);
 	value = 5;
-	ck_assert_code(error, tool_parse_i64("9223372036854775808", "id", INT64_MIN, INT64_MAX,
-					     &value, &error), GW_E_ARGUMENT);
-	ck_assert_code(error, tool_parse_i64("-9223372036854775809", "id", INT64_MIN, INT64_MAX,
-					     &value, &error), GW_E_ARGUMENT);
+	ck_assert_code(error,
+		       tool_parse_i64("9223372036854775808", "id", INT64_MIN, INT64_MAX, &value,
+				      &error),
+		       GW_E_ARGUMENT);
+	ck_assert_code(error,
+		       tool_parse_i64("-9223372036854775809", "id", INT64_MIN, INT64_MAX, &value,
+				      &error),
+		       GW_E_ARGUMENT);
 	ck_assert_code(error, tool_parse_i64("-1", "id", 0, 9, &value, &error), GW_E_ARGUMENT);
 	ck_assert_code(error, tool_parse_i64("-", "id", -9, 9, &value, &error), GW_E_ARGUMENT);
 	ck_assert_code(error, tool_parse_i64("--1", "id", -9, 9, &value, &error), GW_E_ARGUMENT);

@@ -48,7 +48,8 @@ static uint8_t wte[WTE_BYTES], wpe[WPE_BYTES + 3];
 
 static void setup(void)
 {
-	static const char index[] = "{\"weight_map\":{\"wpe.weight\":\"b.st\",\"wte.weight\":\"a.st\"}}";
+	static const char index[] =
+		"{\"weight_map\":{\"wpe.weight\":\"b.st\",\"wte.weight\":\"a.st\"}}";
 	char header[256];
 
 	for (size_t i = 0; i < sizeof wte; i++)
@@ -91,8 +92,10 @@ static int copy(struct pack_source *source, struct gw_digest *out_digest, struct
 	for (size_t i = 0; i < 2; i++)
 		tensors[i] = pack_table_declare(plan.tables[i].role, plan.tables[i].to,
 						plan.tables[i].rows, plan.tables[i].columns);
-	ck_assert_code(*error, gw_writer_new(fixture_path(folder, "out"), false, tensors, 2, &writer,
-					     error), GW_OK);
+	ck_assert_code(*error,
+		       gw_writer_new(fixture_path(folder, "out"), false, tensors, 2, &writer,
+				     error),
+		       GW_OK);
 	tool_progress_start(&progress, "test", 1, true);
 	code = pack_copy(source, &plan, writer, &progress, out_digest, error);
 	if (code == GW_OK)
@@ -119,7 +122,8 @@ START_TEST(tables_and_digest)
 	file = fixture_read(fixture_path(folder, "out"), &n);
 	ck_assert_code(error, gw_pack_open_memory(file, n, 0, &pack, &error), GW_OK);
 	ck_assert_code(error,
-		       gw_pack_verify_memory(pack, file, 0, gw_pack_unit_count(pack), &error), GW_OK);
+		       gw_pack_verify_memory(pack, file, 0, gw_pack_unit_count(pack), &error),
+		       GW_OK);
 	for (size_t row = 0; row < ROWS; row++)
 		ck_assert_mem_eq(file + pack->wte->data_offset + row * pack->wte->row_bytes,
 				 wte + row * COLUMNS * 4, COLUMNS * 4);

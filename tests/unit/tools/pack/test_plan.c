@@ -44,8 +44,14 @@ START_TEST(prefixes)
 		"model.model._orig_mod.module.transformer.wte.weight",
 	};
 	static const char *const bad[] = {
-		"", "wte", "xwte.weight", "h.0.wte.weight", "wte.weight.x", "transformer.",
-		"transformerwte.weight", "lm_head.weight",
+		"",
+		"wte",
+		"xwte.weight",
+		"h.0.wte.weight",
+		"wte.weight.x",
+		"transformer.",
+		"transformerwte.weight",
+		"lm_head.weight",
 	};
 
 	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
@@ -107,7 +113,8 @@ static const struct wrong {
 	const char *part;
 } wrongs[] = {
 	{ .part = "no tensor is called wte.weight" },
-	{ .tensors = { { "wpe.weight", "F32", 2, 3, 4 } }, .part = "no tensor is called wte.weight" },
+	{ .tensors = { { "wpe.weight", "F32", 2, 3, 4 } },
+	  .part = "no tensor is called wte.weight" },
 	{ .tensors = { { "wte.weight", "F32", 2, 5, 4 } }, .part = "--wpe none" },
 	{ .tensors = { { "wte.weight", "F32", 2, 5, 4 }, { "model.wte.weight", "F32", 2, 5, 4 } },
 	  .part = "\"wte.weight\" and \"model.wte.weight\"" },

@@ -35,7 +35,9 @@ START_TEST(golden)
 }
 END_TEST
 
-/* The same algorithm in a few lines of Python gave this: xoshiro256** and splitmix64 as published. */
+/*
+ * The same algorithm in a few lines of Python gave this: xoshiro256** and splitmix64 as published.
+ */
 START_TEST(stream)
 {
 	struct pack_random random;

@@ -13,9 +13,9 @@
 #include "tools/pack/source.h"
 
 /* A description of a tensor. */
-#define T(name, dtype, shape, begin, end)                                                          \
-	"\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end \
-	"]}"
+#define T(name, dtype, shape, begin, end)                                                     \
+	"\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #begin \
+	"," #end "]}"
 /* Two tables of 2 and 3 rows: 16 and 24 bytes. */
 #define WTE T("wte.weight", "F32", "[2,2]", 0, 16)
 #define WPE T("wpe.weight", "F32", "[3,2]", 16, 40)
@@ -35,7 +35,8 @@ static const struct flaw {
 	{ "{\"__metadata__\":{\"format\":\"pt\"}," WTE "," WPE "}", 40, OWN_LENGTH, GW_OK, "" },
 	{ "{" WTE "," WPE "}   \n", 40, OWN_LENGTH, GW_OK, "" },
 	{ "{}", 0, OWN_LENGTH, GW_OK, "" },
-	{ "{" T("a", "U8", "[]", 0, 1) "," T("b", "F64", "[1]", 1, 9) "}", 9, OWN_LENGTH, GW_OK, "" },
+	{ "{" T("a", "U8", "[]", 0, 1) "," T("b", "F64", "[1]", 1, 9) "}", 9, OWN_LENGTH, GW_OK,
+	  "" },
 	{ "{" T("a", "BOOL", "[3]", 0, 3) "," T("b", "F8_E4M3", "[0,5]", 3, 3) "}", 3, OWN_LENGTH,
 	  GW_OK, "" },
 	{ "{" T("a", "F4", "[3,2]", 0, 3) "}", 3, OWN_LENGTH, GW_OK, "" },
@@ -46,7 +47,8 @@ static const struct flaw {
 	{ "{}", 0, 3, GW_E_SOURCE, "past the end" },
 	{ "{}", 0, UINT64_MAX - 7, GW_E_SOURCE, "past the end" },
 	{ "{}", 0, UINT64_C(1) << 63, GW_E_SOURCE, "past the end" },
-	{ "{}", PACK_MAX_HEADER_BYTES, PACK_MAX_HEADER_BYTES + 1, GW_E_SOURCE, "over this program" },
+	{ "{}", PACK_MAX_HEADER_BYTES, PACK_MAX_HEADER_BYTES + 1, GW_E_SOURCE,
+	  "over this program" },
 
 	/* the text */
 	{ " {}", 0, OWN_LENGTH, GW_E_SOURCE, "does not begin with '{'" },
@@ -67,7 +69,8 @@ static const struct flaw {
 
 	/* a description */
 	{ "{\"a\":1}", 0, OWN_LENGTH, GW_E_SOURCE, "described by no object" },
-	{ "{\"a\":{\"shape\":[1],\"data_offsets\":[0,1]}}", 1, OWN_LENGTH, GW_E_SOURCE, "no dtype" },
+	{ "{\"a\":{\"shape\":[1],\"data_offsets\":[0,1]}}", 1, OWN_LENGTH, GW_E_SOURCE,
+	  "no dtype" },
 	{ "{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", 1, OWN_LENGTH, GW_E_SOURCE,
 	  "no shape" },
 	{ "{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, OWN_LENGTH, GW_E_SOURCE,
@@ -99,12 +102,14 @@ static const struct flaw {
 	  GW_E_SOURCE, "not two whole numbers" },
 	{ "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1,2]}}", 1, OWN_LENGTH,
 	  GW_E_SOURCE, "not two whole numbers" },
-	{ "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":{}}}", 1, OWN_LENGTH, GW_E_SOURCE,
-	  "not two whole numbers" },
+	{ "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":{}}}", 1, OWN_LENGTH,
+	  GW_E_SOURCE, "not two whole numbers" },
 	{ "{" T("a", "U8", "[1]", -1, 0) "}", 1, OWN_LENGTH, GW_E_SOURCE, "not two whole numbers" },
-	{ "{" T("a", "U8", "[1]", 0, 1.5) "}", 1, OWN_LENGTH, GW_E_SOURCE, "not two whole numbers" },
+	{ "{" T("a", "U8", "[1]", 0, 1.5) "}", 1, OWN_LENGTH, GW_E_SOURCE,
+	  "not two whole numbers" },
 	{ "{" T("a", "U8", "[1]", 1, 0) "}", 1, OWN_LENGTH, GW_E_SOURCE, "ends before that" },
-	{ "{" T("a", "U8", "[9]", 0, 9) "}", 8, OWN_LENGTH, GW_E_SOURCE, "past the end of the data" },
+	{ "{" T("a", "U8", "[9]", 0, 9) "}", 8, OWN_LENGTH, GW_E_SOURCE,
+	  "past the end of the data" },
 	{ "{" T("a", "U8", "[1]", 9223372036854775806, 9223372036854775807) "}", 8, OWN_LENGTH,
 	  GW_E_SOURCE, "past the end of the data" },
 	{ "{" T("a", "F32", "[2]", 0, 4) "}", 4, OWN_LENGTH, GW_E_SOURCE, "need 8" },
@@ -162,8 +167,9 @@ START_TEST(flaw_is_refused)
 	const struct flaw *flaw = &flaws[_i];
 	struct gw_error error = GW_ERROR_INIT;
 	size_t n = strlen(flaw->header);
-	const char *path = write_file("a.safetensors", flaw->length == OWN_LENGTH ? n : flaw->length,
-				      flaw->header, n, flaw->data_bytes);
+	const char *path =
+		write_file("a.safetensors", flaw->length == OWN_LENGTH ? n : flaw->length,
+			   flaw->header, n, flaw->data_bytes);
 
 	ck_assert_code(error, open_code(path, &error), flaw->code);
 	ck_assert_msg(strstr(error.message, flaw->part) != NULL, "\"%s\" lacks \"%s\"",
@@ -249,12 +255,11 @@ END_TEST
 
 START_TEST(what_is_read)
 {
-	static const char header[] =
-		"{" WPE "," T("x", "I64", "[1]", 40, 48) "," WTE "}";
+	static const char header[] = "{" WPE "," T("x", "I64", "[1]", 40, 48) "," WTE "}";
 	struct gw_error error = GW_ERROR_INIT;
 	struct pack_source *source = NULL;
-	const char *path = write_file("a.safetensors", sizeof header - 1, header, sizeof header - 1,
-				      48);
+	const char *path =
+		write_file("a.safetensors", sizeof header - 1, header, sizeof header - 1, 48);
 
 	ck_assert_code(error, pack_source_open(path, &source, &error), GW_OK);
 	ck_assert_str_eq(source->format, "safetensors");
@@ -301,7 +306,10 @@ static const struct {
 	int code;
 	const char *part;
 } kinds[] = {
-#define KIND(text, code, part) { text, sizeof text - 1, code, part }
+#define KIND(text, code, part)                    \
+	{                                         \
+		text, sizeof text - 1, code, part \
+	}
 	KIND("", GW_E_SOURCE_KIND, "an empty file"),
 	KIND("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", GW_E_SOURCE_KIND, "LFS"),
 	KIND("\n<!DOCTYPE HTML><html>", GW_E_SOURCE_KIND, "HTML"),
@@ -382,7 +390,8 @@ static const struct {
 	const char *config;
 	int code;
 } configs[] = {
-	{ "{\"n_layer\":12,\"n_head\":12,\"vocab_size\":2,\"n_ctx\":9,\"n_positions\":3,\"n_embd\":2}",
+	{ "{\"n_layer\":12,\"n_head\":12,\"vocab_size\":2,\"n_ctx\":9,"
+	  "\"n_positions\":3,\"n_embd\":2}",
 	  GW_OK },
 	{ "{\"n_layer\":null}", GW_OK },
 	{ "{\"n_layer\":-1}", GW_E_SOURCE },
@@ -419,8 +428,8 @@ START_TEST(change_is_noticed)
 	struct gw_error error = GW_ERROR_INIT;
 	struct pack_source *source = NULL;
 	uint8_t bytes[16];
-	const char *path = write_file("a.safetensors", sizeof header - 1, header, sizeof header - 1,
-				      40);
+	const char *path =
+		write_file("a.safetensors", sizeof header - 1, header, sizeof header - 1, 40);
 
 	ck_assert_code(error, pack_source_open(path, &source, &error), GW_OK);
 	ck_assert_code(error, pack_file_unchanged(&source->files[0], &error), GW_OK);
