@@ -24,10 +24,25 @@ enum tool_exit pack_parse_dtype_option(const char *text, unsigned *out_dtype)
 	return TOOL_USAGE;
 }
 
+/* A reader of one file begins its messages with the name that the path ends in; once will do. */
+static void pack_drop_name(const char *subject, struct gw_error *error)
+{
+	const char *slash = strrchr(subject, '/');
+	const char *base = slash && slash[1] ? slash + 1 : subject;
+	size_t n = strlen(base);
+
+	if (strncmp(error->message, base, n) == 0 && strncmp(error->message + n, ": ", 2) == 0)
+		memmove(error->message, error->message + n + 2, strlen(error->message + n + 2) + 1);
+}
+
 enum tool_exit pack_fail_making(const char *subject, const struct gw_error *error,
 				enum tool_exit for_format)
 {
-	enum tool_exit code = tool_fail(subject, error);
+	struct gw_error shown = *error;
+	enum tool_exit code;
 
+	if (subject)
+		pack_drop_name(subject, &shown);
+	code = tool_fail(subject, &shown);
 	return code == TOOL_VERIFY ? for_format : code;
 }

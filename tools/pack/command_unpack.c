@@ -96,7 +96,9 @@ enum tool_exit pack_command_unpack(int argc, char **argv)
 	if (pack_open_pack(unpack.input, &file, &pack, &error) != GW_OK)
 		return tool_fail(unpack.input, &error);
 	if (pack_unpack_write(&unpack, &file, pack, &error) != GW_OK)
-		result = tool_fail(NULL, &error);
+		/* what is wrong with the output names it; a bad block does not name the pack */
+		result = tool_fail(tool_exit_code(error.code) == TOOL_VERIFY ? unpack.input : NULL,
+				   &error);
 	else if (!unpack.quiet)
 		tool_say("%s: %u tensors of %s, content id %s",
 			 gw_quote(unpack.output, strlen(unpack.output), quoted, sizeof quoted),

@@ -298,6 +298,7 @@ class Pack(Case):
             with self.subTest(name):
                 _, err = self.run_pack("pack", name, "-o", "out.gpt2w", code=code)
                 self.assertIn(part, err)
+                self.assertEqual(err.count(f"{name}: "), 1 if code == INPUT else 2, err)
                 if name not in ("empty",):
                     _, err = self.run_pack("info", name, code=code)
                     self.assertIn(part, err)
@@ -468,7 +469,8 @@ class Verify(Case):
         self.assertIn(f'to {last} are damaged: "wte.weight", rows 2560 to 2999', err)
         self.assertIn(f'bytes {wpe} to {wpe + 5119} are damaged: "wpe.weight", rows 0 to 9', err)
         self.assertIn("3 of", err)
-        self.run_pack("unpack", "bad", "-o", "out", code=VERIFY)
+        _, err = self.run_pack("unpack", "bad", "-o", "out", code=VERIFY)
+        self.assertTrue(err.startswith("gpt2-pack: bad: block "), err)
         self.left("good", "bad")
 
     def test_gap(self):
