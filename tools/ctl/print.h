@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A daemon's answers, for people and as JSON. Text that came from the daemon is quoted. All return
+ * 0, or GW_E_MEMORY after saying so; whether standard output took everything shows at the end.
+ */
+#pragma once
+
+#include "tools/ctl/query.h"
+
+int ctl_print_list(const struct ctl_models *models);
+int ctl_print_list_json(const struct ctl_models *models);
+int ctl_print_status(const struct wire_status_reply *status);
+int ctl_print_status_json(const struct wire_status_reply *status);

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+#include "tools/ctl/query.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "format/endpoint.h"
+
+struct ctl_link {
+	int fd;
+	uint32_t request;
+	uint64_t deadline_ms;
+};
+
+static int ctl_link_open(const char *socket_path, struct ctl_link *out, struct gw_error *error)
+{
+	char path[WIRE_SOCKET_PATH_BYTES];
+	int ret = wire_socket_path(socket_path, path, error);
+
+	*out = (struct ctl_link) { .fd = -1, .deadline_ms = wire_now_ms() + CTL_TIMEOUT_MS };
+	return ret ? ret : wire_connect(path, out->deadline_ms, &out->fd, error);
+}
+
+static int ctl_refused(const struct wire_refused *refused, struct gw_error *error)
+{
+	char quoted[WIRE_MESSAGE_TEXT_BYTES];
+
+	gw_quote(refused->message, strlen(refused->message), quoted, sizeof quoted);
+	return gw_fail(error, GW_E_CLOSED, GW_NO_OFFSET, "the daemon refused: %s: %s",
+		       wire_strreason(refused->reason), quoted);
+}
+
+/* Sends question and waits for an answer of the wanted type. */
+static int ctl_ask(struct ctl_link *link, struct wire_message *question, uint16_t wanted,
+		   struct wire_message *out, struct gw_error *error)
+{
+	size_t n_fds;
+	int ret;
+
+	question->request = ++link->request;
+	ret = wire_send(link->fd, question, NULL, 0, link->deadline_ms, error);
+	if (!ret)
+		ret = wire_receive(link->fd, out, NULL, 0, &n_fds, NULL, link->deadline_ms, error);
+	if (ret)
+		return ret;
+	if (out->type == WIRE_REFUSED)
+		return ctl_refused(&out->refused, error);
+	if (out->type != wanted || out->request != link->request)
+		return gw_fail(error, GW_E_WIRE_TYPE, GW_NO_OFFSET,
+			       "the daemon answered request %" PRIu32
+			       " (type %u) to request %" PRIu32,
+			       out->request, (unsigned)out->type, link->request);
+	return 0;
+}
+
+static int ctl_models_add(struct ctl_models *models, const struct wire_listed *listed,
+			  struct gw_error *error)
+{
+	struct wire_listed *items;
+
+	if (listed->index != models->count)
+		return gw_fail(error, GW_E_WIRE_FIELD, GW_NO_OFFSET,
+			       "the daemon answered model %" PRIu32 " instead of %zu",
+			       listed->index, models->count);
+	items = reallocarray(models->items, models->count + 1, sizeof *items);
+	if (!items)
+		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "no memory");
+	models->items = items;
+	models->items[models->count++] = *listed;
+	return 0;
+}
+
+int ctl_query_list(const char *socket_path, struct ctl_models *out, struct gw_error *error)
+{
+	struct ctl_models models = { 0 };
+	struct wire_message question = { .type = WIRE_LIST }, answer;
+	struct ctl_link link;
+	int ret = ctl_link_open(socket_path, &link, error);
+
+	if (ret)
+		return ret;
+	/* models may come and go meanwhile: what ends the list is an answer without one */
+	do {
+		question.list.index = (uint32_t)models.count;
+		ret = ctl_ask(&link, &question, WIRE_LISTED, &answer, error);
+		if (ret || answer.listed.state == WIRE_STATE_NONE)
+			break;
+		ret = ctl_models_add(&models, &answer.listed, error);
+	} while (!ret && models.count < answer.listed.n_models);
+	close(link.fd);
+	if (ret)
+		ctl_models_deinit(&models);
+	else
+		*out = models;
+	return ret;
+}
+
+void ctl_models_deinit(struct ctl_models *models)
+{
+	free(models->items);
+	models->items = NULL;
+}
+
+int ctl_query_status(const char *socket_path, struct wire_status_reply *out, struct gw_error *error)
+{
+	struct wire_message question = { .type = WIRE_STATUS }, answer;
+	struct ctl_link link;
+	int ret = ctl_link_open(socket_path, &link, error);
+
+	if (ret)
+		return ret;
+	ret = ctl_ask(&link, &question, WIRE_STATUS_REPLY, &answer, error);
+	close(link.fd);
+	if (!ret)
+		*out = answer.status_reply;
+	return ret;
+}
+
+enum tool_exit ctl_fail(const struct gw_error *error)
+{
+	tool_say("%s%s", error->message,
+		 error->code == GW_E_CONNECT ? "; start gpt2d, or name its socket with --socket"
+					     : "");
+	return error->code == GW_E_PATH ? TOOL_USAGE : TOOL_FAILED;
+}
