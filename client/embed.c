@@ -122,7 +122,7 @@ static int fail_null(const char *name, gpt2c_error *error)
 int gpt2c_rows(const gpt2c_store *store, const int32_t *ids, size_t n, const void **out_rows,
 	       gpt2c_error *error)
 {
-	uint64_t out_bytes;
+	uint64_t out_bytes = 0;
 	int result;
 
 	if (!gpt2c_error_usable(error))
@@ -163,7 +163,7 @@ int gpt2c_embed(const gpt2c_store *store, const int32_t *ids, size_t batch, size
 		float *out, gpt2c_error *error)
 {
 	struct gpt2c_run run;
-	uint64_t n, out_bytes;
+	uint64_t n, out_bytes = 0;
 	int result;
 
 	if (!gpt2c_error_usable(error))
@@ -197,7 +197,7 @@ int gpt2c_embed_at(const gpt2c_store *store, const int32_t *ids, const int32_t *
 		   float *out, gpt2c_error *error)
 {
 	struct gpt2c_run run;
-	uint64_t out_bytes;
+	uint64_t out_bytes = 0;
 	int result;
 
 	if (!gpt2c_error_usable(error))
