@@ -66,7 +66,7 @@ static int open_directory(const char *path, struct gw_outfile *file, struct gw_e
 	/* room for ".", ".XXXXXXXX.tmp" around it */
 	if (strlen(name) > NAME_MAX - 14)
 		return gw_fail(error, GW_E_OUTPUT, GW_NO_OFFSET, "the name of %s is too long", path);
-	snprintf(file->name, sizeof file->name, "%s", name);
+	memcpy(file->name, name, strlen(name) + 1);
 	directory = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
 	if (!directory)
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "no memory");

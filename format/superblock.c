@@ -144,7 +144,7 @@ int gw_superblock_decode(const uint8_t *bytes, uint64_t actual_bytes, uint64_t t
 			 struct gw_superblock *out, struct gw_error *error)
 {
 	uint64_t n = actual_bytes < GW_SUPERBLOCK_BYTES ? actual_bytes : GW_SUPERBLOCK_BYTES;
-	uint8_t copy[GW_SUPERBLOCK_BYTES];
+	uint8_t copy[GW_SUPERBLOCK_BYTES] = { 0 };
 	struct gw_bytes in = gw_bytes_read(copy, n);
 	int code;
 

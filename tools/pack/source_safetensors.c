@@ -299,6 +299,7 @@ int pack_safetensors_list(const struct pack_file *file, size_t file_index, struc
 		code = pack_parse_header(&header, file_index, object, list, error);
 	json_decref(object);
 	if (code == GW_OK)
-		code = pack_check_cover(&header, list->items + first, list->n - first, error);
+		code = pack_check_cover(&header, list->n > first ? &list->items[first] : NULL,
+					list->n - first, error);
 	return code;
 }
