@@ -24,7 +24,7 @@ struct probe {
 	short seen;
 	bool drain, remove_self;
 	short change_to; /* unless 0 */
-	struct gd_watch *remove, *add;
+	struct gd_watch *remove, *add[3];
 };
 
 static void on_ready(struct gd_watch *watch, short events)
@@ -42,8 +42,8 @@ static void on_ready(struct gd_watch *watch, short events)
 		gd_loop_remove(loop, probe->remove);
 	if (probe->remove_self)
 		gd_loop_remove(loop, watch);
-	if (probe->add)
-		ck_assert_code(error, gd_loop_add(loop, probe->add, &error), GW_OK);
+	for (int i = 0; i < 3 && probe->add[i]; i++)
+		ck_assert_code(error, gd_loop_add(loop, probe->add[i], &error), GW_OK);
 	if (probe->calls == probe->stop_at)
 		gd_loop_stop(loop);
 }
@@ -176,8 +176,8 @@ END_TEST
 START_TEST(a_removed_watch_is_not_called)
 {
 	struct probe a = { .remove_self = true }, b = { .remove_self = true };
-	struct probe last = { .stop_at = 1 };
-	int pair[2], pair_b[2], event = eventfd(1, EFD_CLOEXEC);
+	struct probe quiet[2] = { 0 }, last = { .stop_at = 1 };
+	int pair[2], pair_b[2], silent[2], event = eventfd(1, EFD_CLOEXEC);
 
 	open_loop(_i);
 	make_pair(pair);
@@ -188,19 +188,29 @@ START_TEST(a_removed_watch_is_not_called)
 	watch(&b, pair_b[0], POLLIN);
 	a.remove = &b.watch;
 	b.remove = &a.watch;
-	/* takes a slot that became free, while the other's event may still be under way */
+	/* two that are never ready take the slots that became free, one of them with an event under way */
+	make_pair(silent);
+	for (int i = 0; i < 2; i++) {
+		quiet[i].watch = (struct gd_watch){
+			.fd = silent[i], .events = POLLIN, .ready = on_ready, .owner = &quiet[i]
+		};
+		a.add[i] = b.add[i] = &quiet[i].watch;
+	}
 	last.watch = (struct gd_watch){
 		.fd = event, .events = POLLIN, .ready = on_ready, .owner = &last
 	};
-	a.add = &last.watch;
-	b.add = &last.watch;
+	a.add[2] = b.add[2] = &last.watch;
 	run();
 	ck_assert_int_eq(a.calls + b.calls, 1);
 	ck_assert_int_eq(last.calls, 1);
+	ck_assert_int_eq(quiet[0].calls + quiet[1].calls, 0);
 	gd_loop_remove(loop, &last.watch);
+	gd_loop_remove(loop, &quiet[0].watch);
+	gd_loop_remove(loop, &quiet[1].watch);
 	gd_loop_free(loop);
 	close_pair(pair);
 	close_pair(pair_b);
+	close_pair(silent);
 	close(event);
 }
 END_TEST
