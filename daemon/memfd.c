@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -44,6 +45,16 @@ int gd_memfd_seal(int fd, int seals, struct gw_error *error)
 	return GW_OK;
 }
 
+/* Whether it is shared memory that gd_memfd_seal sealed, rather than a pack's file, whose mode is not
+ * ours to change. */
+static bool is_ours(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && seals & F_SEAL_SHRINK;
+}
+
+/* A client of our own user may have changed the mode: that is put right. */
 int gd_reopen(int fd, int *out_fd, struct gw_error *error)
 {
 	char path[32];
@@ -51,6 +62,8 @@ int gd_reopen(int fd, int *out_fd, struct gw_error *error)
 
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	reopened = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (reopened < 0 && errno == EACCES && is_ours(fd) && fchmod(fd, 0444) == 0)
+		reopened = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (reopened < 0)
 		return gw_fail_errno(error, errno, "cannot reopen %s", path);
 	*out_fd = reopened;
