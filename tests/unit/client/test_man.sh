@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# usage: test_man.sh PAGE EXAMPLE HEADER
-# The page quotes the example as it is compiled (but for its licence line), names every function, error
-# and flag of the header, and mandoc, where there is one, finds no fault with it.
+# usage: test_man.sh PAGE EXAMPLE HEADER README
+# The page and the README quote the example as it is compiled (but for its licence line), the page
+# names every function, error and flag of the header, and mandoc, where there is one, finds no fault with it.
 set -eu
-page=$1 example=$2 header=$3
+page=$1 example=$2 header=$3 readme=$4
 
 scratch=$(mktemp -d)
 trap 'rm -r "$scratch"' EXIT
@@ -14,6 +14,11 @@ sed -n '/^\.\\" example\.c begins$/,/^\.\\" example\.c ends$/p' "$page" |
 sed 1d "$example" >"$scratch/compiled"
 diff "$scratch/quoted" "$scratch/compiled" || {
 	echo "$page does not quote $example"
+	exit 1
+}
+sed -n '/^```c$/,/^```$/p' "$readme" | sed '/^```/d' >"$scratch/quoted"
+diff "$scratch/quoted" "$scratch/compiled" || {
+	echo "$readme does not quote $example"
 	exit 1
 }
 for name in $(grep -o 'gpt2c_[a-z_]*(' "$header" | tr -d '(' | sort -u) \
