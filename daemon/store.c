@@ -383,6 +383,10 @@ int gd_store_scan(struct gd_store *store, struct gw_error *error)
 			gw_fail_errno(error, errno, "cannot read the directory %s",
 				      store->options.directory);
 			closedir(directory);
+			/* what is new was added above, and would else wait for a load that never comes */
+			for (size_t i = 0; i < store->n; i++)
+				if (store->models[i]->found && !store->models[i]->image)
+					refresh(store, store->models[i]);
 			return GW_E_IO;
 		}
 		closedir(directory);
