@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/loop.h"
 
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/support/fixture.h"
@@ -381,6 +388,47 @@ START_TEST(a_refused_back_end_says_why)
 }
 END_TEST
 
+static void refuse_io_uring(void)
+{
+	struct sock_filter program[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog filter = { sizeof program / sizeof *program, program };
+
+	ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+}
+
+/* In a child: a filter stays. */
+START_TEST(without_io_uring_it_is_epoll)
+{
+	pid_t pid = fork();
+	int status;
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		bool as_told;
+
+		refuse_io_uring();
+		loop = NULL;
+		as_told = gd_loop_new(GD_BACKEND_IO_URING, &loop, &error) == GW_E_IO && !loop &&
+			  gd_loop_new(GD_BACKEND_AUTO, &loop, &error) == GW_OK &&
+			  gd_loop_backend(loop) == WIRE_BACKEND_EPOLL &&
+			  strstr(gd_loop_note(loop), "io_uring is refused") &&
+			  strstr(gd_loop_note(loop), strerror(EPERM)) &&
+			  strstr(gd_loop_note(loop), "epoll");
+		gd_loop_free(loop);
+		_exit(as_told ? 0 : 1);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status));
+	ck_assert_int_eq(WEXITSTATUS(status), 0);
+}
+END_TEST
+
 START_TEST(free_accepts_null)
 {
 	gd_loop_free(NULL);
@@ -403,6 +451,7 @@ int main(void)
 	tcase_add_loop_test(both, a_removed_watch_lets_go_of_its_file, 0, 2);
 	tcase_add_loop_test(both, thousands_are_watched, 0, 2);
 	tcase_add_loop_test(both, a_refused_back_end_says_why, 0, 2);
+	tcase_add_test(one, without_io_uring_it_is_epoll);
 	tcase_add_test(one, free_accepts_null);
 	return fixture_main(suite);
 }
