@@ -99,7 +99,8 @@ START_TEST(nobody_else_writes_it)
 	ck_assert_int_eq(status.st_size, WIRE_BOARD_BYTES);
 	ck_assert_int_eq(fcntl(board.fd, F_GETFL) & O_ACCMODE, O_RDONLY);
 	ck_assert_int_eq(fcntl(board.fd, F_GETFD), FD_CLOEXEC);
-	ck_assert_ptr_eq(mmap(NULL, WIRE_BOARD_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, board.fd, 0),
+	ck_assert_ptr_eq(mmap(NULL, WIRE_BOARD_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, board.fd,
+			      0),
 			 MAP_FAILED);
 	ck_assert_int_eq(ftruncate(board.fd, 0), -1);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", board.fd);
@@ -207,8 +208,10 @@ START_TEST(the_kernel_marks_the_boards)
 		size_t n_fds;
 		int fd;
 
-		ck_assert_code(error, wire_receive(pair[0], &message, &fd, 1, &n_fds, NULL,
-						   wire_now_ms() + 60000, &error), GW_OK);
+		ck_assert_code(error,
+			       wire_receive(pair[0], &message, &fd, 1, &n_fds, NULL,
+					    wire_now_ms() + 60000, &error),
+			       GW_OK);
 		ck_assert_uint_eq(n_fds, 1);
 		page[n] = map_board(fd);
 		close(fd);
@@ -232,7 +235,8 @@ START_TEST(the_kernel_marks_the_boards)
 	for (int i = 0; i < n; i++) {
 		uint64_t word = load(page[i], WIRE_BOARD_OWNER_AT);
 
-		ck_assert_msg(wire_board_owner(word) & WIRE_OWNER_DIED, "board %d of end %d", i, _i);
+		ck_assert_msg(wire_board_owner(word) & WIRE_OWNER_DIED, "board %d of end %d", i,
+			      _i);
 		ck_assert_uint_eq(wire_board_epoch(word), 1);
 		unmap(page[i]);
 	}
@@ -285,7 +289,7 @@ START_TEST(without_descriptors_the_slot_comes_back)
 		int next = dup(0);
 
 		close(next);
-		few = (struct rlimit){ (rlim_t)(next + room), before.rlim_max };
+		few = (struct rlimit) { (rlim_t)(next + room), before.rlim_max };
 		setrlimit(RLIMIT_NOFILE, &few);
 		ck_assert_code(error, gd_board_init(&board, boards, &error), GW_E_IO);
 		setrlimit(RLIMIT_NOFILE, &before);

@@ -120,7 +120,8 @@ START_TEST(a_sealed_image_cannot_be_changed)
 		ck_assert_int_eq(ftruncate(writable, 0), -1);
 		ck_assert_int_eq(ftruncate(writable, (off_t)image->fd_bytes * 2), -1);
 		ck_assert_int_eq(fallocate(writable, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-					   4096), -1);
+					   4096),
+				 -1);
 		ck_assert_ptr_eq(mmap(NULL, 4096, PROT_WRITE, MAP_SHARED, writable, 0), MAP_FAILED);
 		close(writable);
 	}
@@ -251,7 +252,7 @@ START_TEST(descriptors_are_refused)
 	close(next);
 	getrlimit(RLIMIT_NOFILE, &before);
 	for (int room = 0; room < (shares[_i] == WIRE_SHARE_FILE ? 2 : 3); room++) {
-		few = (struct rlimit){ (rlim_t)(next + room), before.rlim_max };
+		few = (struct rlimit) { (rlim_t)(next + room), before.rlim_max };
 		setrlimit(RLIMIT_NOFILE, &few);
 		refuse(path, shares[_i], GW_E_IO);
 		setrlimit(RLIMIT_NOFILE, &before);

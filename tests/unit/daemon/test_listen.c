@@ -82,17 +82,20 @@ START_TEST(the_group_is_given)
 	struct stat status;
 
 	if (getuid() == 0) {
-		ck_assert_code(error, gd_listener_init(&listener, path, 0660, 54321, &error), GW_OK);
+		ck_assert_code(error, gd_listener_init(&listener, path, 0660, 54321, &error),
+			       GW_OK);
 		ck_assert_int_eq(stat(path, &status), 0);
 		ck_assert_uint_eq(status.st_gid, 54321);
 		ck_assert_int_eq(status.st_mode & 07777, 0660);
 		gd_listener_deinit(&listener);
 		ck_assert_int_eq(seteuid(65534) | chdir("/"), 0);
 		/* not ours to give; nothing is left behind */
-		ck_assert_code(error, gd_listener_init(&listener, path, 0660, 54321, &error), GW_E_IO);
+		ck_assert_code(error, gd_listener_init(&listener, path, 0660, 54321, &error),
+			       GW_E_IO);
 		ck_assert_int_eq(seteuid(0), 0);
 		ck_assert_int_eq(chmod(folder, 0777) | seteuid(65534), 0);
-		ck_assert_code(error, gd_listener_init(&listener, path, 0660, 54321, &error), GW_E_IO);
+		ck_assert_code(error, gd_listener_init(&listener, path, 0660, 54321, &error),
+			       GW_E_IO);
 		ck_assert_int_eq(error.sys_errno, EPERM);
 		ck_assert_int_eq(seteuid(0), 0);
 		ck_assert_int_eq(fixture_count_files(folder), 0);
@@ -187,7 +190,8 @@ START_TEST(places_that_cannot_be)
 	longer[sizeof longer - 1] = '\0';
 	ck_assert_code(error, gd_listener_init(&listener, longer, 0600, GD_KEEP_GROUP, &error),
 		       GW_E_PATH);
-	ck_assert_code(error, gd_listener_init(&listener, "", 0600, GD_KEEP_GROUP, &error), GW_E_PATH);
+	ck_assert_code(error, gd_listener_init(&listener, "", 0600, GD_KEEP_GROUP, &error),
+		       GW_E_PATH);
 	snprintf(path, sizeof path, "%s/none/s", folder);
 	refuse(GW_E_IO);
 	ck_assert_int_eq(error.sys_errno, ENOENT);

@@ -65,9 +65,8 @@ static void open_loop(int index)
 
 static void watch(struct probe *probe, int fd, short events)
 {
-	probe->watch = (struct gd_watch){
-		.fd = fd, .events = events, .ready = on_ready, .owner = probe
-	};
+	probe->watch =
+		(struct gd_watch) { .fd = fd, .events = events, .ready = on_ready, .owner = probe };
 	ck_assert_code(error, gd_loop_add(loop, &probe->watch, &error), GW_OK);
 }
 
@@ -145,7 +144,7 @@ START_TEST(a_handler_changes_its_events)
 	gd_loop_free(loop);
 
 	open_loop(_i);
-	probe = (struct probe){ .stop_at = 2, .change_to = POLLOUT };
+	probe = (struct probe) { .stop_at = 2, .change_to = POLLOUT };
 	watch(&probe, pair[0], POLLIN);
 	run();
 	ck_assert_int_eq(probe.seen, POLLIN | POLLOUT);
@@ -198,12 +197,12 @@ START_TEST(a_removed_watch_is_not_called)
 	/* two that are never ready take the slots that became free, one of them with an event under way */
 	make_pair(silent);
 	for (int i = 0; i < 2; i++) {
-		quiet[i].watch = (struct gd_watch){
+		quiet[i].watch = (struct gd_watch) {
 			.fd = silent[i], .events = POLLIN, .ready = on_ready, .owner = &quiet[i]
 		};
 		a.add[i] = b.add[i] = &quiet[i].watch;
 	}
-	last.watch = (struct gd_watch){
+	last.watch = (struct gd_watch) {
 		.fd = event, .events = POLLIN, .ready = on_ready, .owner = &last
 	};
 	a.add[2] = b.add[2] = &last.watch;
@@ -237,9 +236,9 @@ START_TEST(a_handler_frees_its_watch)
 	struct gd_watch *gone = calloc(1, sizeof *gone);
 
 	open_loop(_i);
-	*gone = (struct gd_watch){ .fd = eventfd(1, EFD_CLOEXEC),
-				   .events = POLLIN,
-				   .ready = free_self };
+	*gone = (struct gd_watch) { .fd = eventfd(1, EFD_CLOEXEC),
+				    .events = POLLIN,
+				    .ready = free_self };
 	ck_assert_code(error, gd_loop_add(loop, gone, &error), GW_OK);
 	run();
 	gd_loop_free(loop);
@@ -344,9 +343,9 @@ START_TEST(thousands_are_watched)
 	for (int round = 0; round < 2; round++) {
 		many_left = MANY;
 		for (int i = 0; i < MANY; i++) {
-			many[i] = (struct gd_watch){ .fd = eventfd(1, EFD_CLOEXEC),
-						     .events = POLLIN,
-						     .ready = count_down };
+			many[i] = (struct gd_watch) { .fd = eventfd(1, EFD_CLOEXEC),
+						      .events = POLLIN,
+						      .ready = count_down };
 			ck_assert_int_ge(many[i].fd, 0);
 			ck_assert_code(error, gd_loop_add(loop, &many[i], &error), GW_OK);
 		}
@@ -377,7 +376,7 @@ START_TEST(a_refused_back_end_says_why)
 
 	error = (struct gw_error)GW_ERROR_INIT;
 	getrlimit(RLIMIT_NOFILE, &before);
-	none = (struct rlimit){ 0, before.rlim_max };
+	none = (struct rlimit) { 0, before.rlim_max };
 	loop = NULL;
 	setrlimit(RLIMIT_NOFILE, &none);
 	code = gd_loop_new(backends[_i], &loop, &error);

@@ -43,18 +43,21 @@ static void setup(void)
 	folder = fixture_folder_new();
 	snprintf(path, sizeof path, "%s/socket", folder);
 	options.directory = folder;
-	server = (struct gd_server){ .start_ms = wire_now_ms() };
-	server.quota.limits = (struct gd_limits){ 8, 6, 5 };
+	server = (struct gd_server) { .start_ms = wire_now_ms() };
+	server.quota.limits = (struct gd_limits) { 8, 6, 5 };
 	server.spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	ck_assert_code(error, gd_loop_new(GD_BACKEND_AUTO, &server.loop, &error), GW_OK);
 	ck_assert_code(error, gd_boards_new(&boards, &error), GW_OK);
-	ck_assert_code(error, gd_listener_init(&listener, path, 0600, GD_KEEP_GROUP, &error), GW_OK);
-	ck_assert_code(error, gd_store_new(&options, &events, server.loop, boards, &server.store,
-					   &error), GW_OK);
-	server.listen_watch = (struct gd_watch){ .fd = listener.fd, .events = POLLIN,
-						 .ready = gd_server_accept, .owner = &server };
+	ck_assert_code(error, gd_listener_init(&listener, path, 0600, GD_KEEP_GROUP, &error),
+		       GW_OK);
+	ck_assert_code(error,
+		       gd_store_new(&options, &events, server.loop, boards, &server.store, &error),
+		       GW_OK);
+	server.listen_watch = (struct gd_watch) {
+		.fd = listener.fd, .events = POLLIN, .ready = gd_server_accept, .owner = &server
+	};
 	ck_assert_code(error, gd_loop_add(server.loop, &server.listen_watch, &error), GW_OK);
-	server.pause_watch = (struct gd_watch){
+	server.pause_watch = (struct gd_watch) {
 		.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK),
 		.events = POLLIN,
 		.ready = gd_server_resume,
@@ -145,7 +148,8 @@ static struct wire_message receive(int fd, uint16_t type)
 	int fds[WIRE_REPLY_FDS];
 	size_t n_fds;
 
-	ck_assert_code(error, wire_receive(fd, &message, fds, WIRE_REPLY_FDS, &n_fds, NULL, 0, &error),
+	ck_assert_code(error,
+		       wire_receive(fd, &message, fds, WIRE_REPLY_FDS, &n_fds, NULL, 0, &error),
 		       GW_OK);
 	ck_assert_uint_eq(message.type, type);
 	ck_assert_uint_eq(message.request, type == WIRE_NEWS ? 0 : 42);
@@ -306,7 +310,7 @@ START_TEST(malformed_messages_end_the_connection)
 	close(fd);
 
 	fd = join();
-	message = (struct wire_message){ .type = WIRE_STATUS, .request = 42 };
+	message = (struct wire_message) { .type = WIRE_STATUS, .request = 42 };
 	ck_assert_uint_eq(wire_encode(&message, bytes), WIRE_HEADER_BYTES);
 	bytes[WIRE_HEADER_VERSION_AT] = 9;
 	ck_assert_int_eq(send(fd, bytes, WIRE_HEADER_BYTES, 0), WIRE_HEADER_BYTES);
@@ -325,7 +329,7 @@ START_TEST(malformed_messages_end_the_connection)
 
 	/* descriptors are closed and counted; the fixture would find one that is kept */
 	fd = join();
-	ck_assert_code(error, wire_send(fd, &message, (int[]){ 0, fd }, 2, 0, &error), GW_OK);
+	ck_assert_code(error, wire_send(fd, &message, (int[]) { 0, fd }, 2, 0, &error), GW_OK);
 	turn();
 	ck_assert_uint_eq(server.foreign_fds, 2);
 	ck_assert_ptr_null(server.peers);
@@ -471,7 +475,8 @@ START_TEST(connections_are_limited)
 	ck_assert_code(error, wire_connect(path, wire_now_ms() + 60000, &fd[6], &error), GW_OK);
 	send_message(fd[6], WIRE_STATUS, NULL, 0);
 	turn();
-	ck_assert_code(error, wire_receive(fd[6], &message, NULL, 0, &n_fds, NULL, 0, &error), GW_OK);
+	ck_assert_code(error, wire_receive(fd[6], &message, NULL, 0, &n_fds, NULL, 0, &error),
+		       GW_OK);
 	ck_assert_uint_eq(message.type, WIRE_REFUSED);
 	ck_assert_uint_eq(message.refused.reason, WIRE_REASON_LIMIT);
 	expect_end(fd[6]);
@@ -486,7 +491,7 @@ static void limit_fds(rlim_t most, struct rlimit *out_before)
 	struct rlimit few;
 
 	getrlimit(RLIMIT_NOFILE, out_before);
-	few = (struct rlimit){ most, out_before->rlim_max };
+	few = (struct rlimit) { most, out_before->rlim_max };
 	setrlimit(RLIMIT_NOFILE, &few);
 }
 
@@ -517,7 +522,8 @@ START_TEST(without_descriptors)
 	limit_fds((rlim_t)room, &before);
 	turn();
 	setrlimit(RLIMIT_NOFILE, &before);
-	ck_assert_code(error, wire_receive(more, &message, NULL, 0, &n_fds, NULL, 0, &error), GW_OK);
+	ck_assert_code(error, wire_receive(more, &message, NULL, 0, &n_fds, NULL, 0, &error),
+		       GW_OK);
 	ck_assert_uint_eq(message.refused.reason, WIRE_REASON_LIMIT);
 	close(more);
 	ck_assert_int_ge(server.spare_fd, 0);
