@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -14,8 +15,9 @@
 #include "daemon/limits.h"
 #include "format/endpoint.h"
 
-/* A probe of a socket must not wait for a busy daemon. */
-#define PROBE_MS 200
+/* How long a socket may seem to be alive. The kernel ends the rings of a process that was killed, and
+ * closes the sockets that they hold, some milliseconds after the process is gone. */
+#define PROBE_MS 1000
 
 static void lock_path(const struct gd_listener *listener, char *out, size_t out_bytes)
 {
@@ -57,12 +59,41 @@ static int take_lock(struct gd_listener *listener, struct gw_error *error)
 	return gw_fail(error, GW_E_IO, GW_NO_OFFSET, "%s is replaced again and again", path);
 }
 
+/* Whether the other end of a connection says something, or is still there at the deadline. */
+static bool is_alive(int fd, uint64_t deadline_ms)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+	uint64_t now_ms = wire_now_ms();
+	char byte;
+
+	if (poll(&poll_fd, 1, deadline_ms > now_ms ? (int)(deadline_ms - now_ms) : 0) == 0)
+		return true;
+	return recv(fd, &byte, sizeof byte, MSG_DONTWAIT) > 0;
+}
+
+/* Whether nobody listens at a socket; *probe says what else was found. */
+static bool is_stale(const char *path, struct gw_error *probe)
+{
+	const uint64_t deadline_ms = wire_now_ms() + PROBE_MS;
+	bool alive = false;
+	int fd;
+
+	while (!alive && wire_now_ms() < deadline_ms) {
+		int code = wire_connect(path, deadline_ms, &fd, probe);
+
+		if (code)
+			return code == GW_E_CONNECT && probe->sys_errno == ECONNREFUSED;
+		alive = is_alive(fd, deadline_ms);
+		close(fd);
+	}
+	return false;
+}
+
 /* Removes a socket that nobody listens at; refuses to touch anything else. */
 static int clear_stale(const struct gd_listener *listener, struct gw_error *error)
 {
 	struct gw_error probe = GW_ERROR_INIT;
 	struct stat status;
-	int fd, code;
 
 	if (lstat(listener->path, &status) < 0)
 		return errno == ENOENT ?
@@ -71,13 +102,10 @@ static int clear_stale(const struct gd_listener *listener, struct gw_error *erro
 	if (!S_ISSOCK(status.st_mode))
 		return gw_fail(error, GW_E_EXISTS, GW_NO_OFFSET, "%s exists and is no socket",
 			       listener->path);
-	code = wire_connect(listener->path, wire_now_ms() + PROBE_MS, &fd, &probe);
-	if (code == GW_OK)
-		close(fd);
-	if (code != GW_E_CONNECT || probe.sys_errno != ECONNREFUSED)
+	if (!is_stale(listener->path, &probe))
 		return gw_fail(error, GW_E_EXISTS, GW_NO_OFFSET,
 			       "another program listens at %s%s%s", listener->path,
-			       code ? ": " : "", code ? probe.message : "");
+			       probe.code ? ": " : "", probe.message);
 	if (unlink(listener->path) < 0)
 		return gw_fail_errno(error, errno, "cannot remove the stale socket %s",
 				     listener->path);
