@@ -2,6 +2,7 @@
 #include "tools/ctl/query.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,17 +33,33 @@ static int ctl_refused(const struct wire_refused *refused, struct gw_error *erro
 		       wire_strreason(refused->reason), quoted);
 }
 
+/*
+ * One message. A daemon that turns us away says why and closes, and we may find it closed first: when
+ * sending, or by a reset that the kernel tells ahead of what was sent. So it is asked once more.
+ */
+static int ctl_exchange(struct ctl_link *link, const struct wire_message *question,
+			struct wire_message *out, struct gw_error *error)
+{
+	int ret = wire_send(link->fd, question, NULL, 0, link->deadline_ms, error);
+	bool closed = ret == GW_E_CLOSED;
+	size_t n_fds;
+
+	if (ret && !closed)
+		return ret;
+	ret = wire_receive(link->fd, out, NULL, 0, &n_fds, NULL, link->deadline_ms, error);
+	if (ret == GW_E_CLOSED && !closed)
+		ret = wire_receive(link->fd, out, NULL, 0, &n_fds, NULL, link->deadline_ms, error);
+	return ret;
+}
+
 /* Sends question and waits for an answer of the wanted type. */
 static int ctl_ask(struct ctl_link *link, struct wire_message *question, uint16_t wanted,
 		   struct wire_message *out, struct gw_error *error)
 {
-	size_t n_fds;
 	int ret;
 
 	question->request = ++link->request;
-	ret = wire_send(link->fd, question, NULL, 0, link->deadline_ms, error);
-	if (!ret)
-		ret = wire_receive(link->fd, out, NULL, 0, &n_fds, NULL, link->deadline_ms, error);
+	ret = ctl_exchange(link, question, out, error);
 	if (ret)
 		return ret;
 	if (out->type == WIRE_REFUSED)
