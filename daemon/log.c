@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/log.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 
 __attribute__((format(printf, 1, 0))) static void write_line(const char *format, va_list arguments)
 {
+	struct pollfd log_fd = { .fd = STDERR_FILENO, .events = POLLOUT };
 	char line[1024] = "gpt2d: ";
 	size_t used = strlen(line), n;
 	ssize_t done;
@@ -18,7 +20,10 @@ __attribute__((format(printf, 1, 0))) static void write_line(const char *format,
 	vsnprintf(line + used, sizeof line - used - 1, format, arguments);
 	n = strlen(line);
 	line[n] = '\n';
-	/* a log that cannot be written is nobody's reason to fail */
+	/* a log that cannot be written is nobody's reason to fail, nor to wait: a pipe that nobody reads
+	 * would hold up all clients */
+	if (poll(&log_fd, 1, 0) == 0)
+		return;
 	done = write(STDERR_FILENO, line, n + 1);
 	(void)done;
 }
