@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: MIT
 """The socket's file, and peers that do not behave: others are served all the while."""
 import contextlib
+import fcntl
 import os
 import resource
 import shutil
+import signal
 import socket
 import struct
 import sys
@@ -248,6 +250,29 @@ def test_log_flood():
         lines = daemon.log().count('\n')
         t.say(f'  {lines} lines for 500 mistakes')
         t.check(lines < 400, 'the log is flooded', lines)
+
+
+def test_log_that_nobody_reads():
+    """A full pipe on standard error holds up nobody."""
+    with t.folder() as where:
+        read, write = os.pipe()
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 8192)
+        process = t.subprocess.Popen([t.program('GPT2D'), '--store', where, '--socket', where / 's'],
+                                     stderr=write)
+        os.close(write)
+        try:
+            t.wait_until(lambda: t.served_by(where / 's'), 'the daemon')
+            for _ in range(300):  # a line each
+                process.send_signal(signal.SIGHUP)
+                t.check_equal(t.served_by(where / 's'), process.pid)
+            process.terminate()
+            t.check_equal(process.wait(t.PATIENCE_S), 0, 'exit code')
+            t.check(len(os.read(read, 65536)) > 3000, 'the pipe was not filled')
+        finally:
+            os.close(read)
+            if process.poll() is None:
+                process.kill()
+                process.wait()
 
 
 def test_pipelined_and_never_read():
