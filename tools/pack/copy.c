@@ -30,7 +30,7 @@ static struct pack_table *pack_stretch(const struct pack_pass *pass, size_t file
 		struct pack_table *table = &pass->plan->tables[i];
 		uint64_t first = table->tensor->offset_bytes;
 
-		if (table->tensor->file != file)
+		if (table->tensor->file != file || table->tensor->encoded)
 			continue;
 		if (offset >= first && offset - first < table->take_bytes) {
 			*out_index = i;
@@ -83,6 +83,24 @@ static int pack_copy_file(struct pack_pass *pass, size_t number, struct gw_error
 	return code == GW_OK ? pack_file_unchanged(file, error) : code;
 }
 
+/* A table whose values only the source's reader can give. */
+static int pack_copy_encoded(struct pack_pass *pass, size_t index, struct gw_error *error)
+{
+	struct pack_table *table = &pass->plan->tables[index];
+	int code = GW_OK;
+
+	for (uint64_t at = 0; code == GW_OK && at < table->take_bytes;) {
+		uint64_t left = table->take_bytes - at;
+		uint64_t n = left < PACK_BUFFER_BYTES ? left : PACK_BUFFER_BYTES;
+
+		code = pack_source_read(pass->source, table->tensor, at, n, pass->in, error);
+		if (code == GW_OK)
+			code = pack_append(pass, table, index, n, error);
+		at += n;
+	}
+	return code;
+}
+
 int pack_copy(const struct pack_source *source, struct pack_plan *plan, struct gw_writer *writer,
 	      struct tool_progress *progress, struct gw_digest *out_digest, struct gw_error *error)
 {
@@ -99,6 +117,9 @@ int pack_copy(const struct pack_source *source, struct pack_plan *plan, struct g
 
 	if (!pass.hasher || !pass.in || !pass.out)
 		code = gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+	for (size_t i = 0; code == GW_OK && i < plan->n_tables; i++)
+		if (plan->tables[i].tensor->encoded)
+			code = pack_copy_encoded(&pass, i, error);
 	for (size_t i = 0; code == GW_OK && i < source->n_files; i++)
 		code = pack_copy_file(&pass, i, error);
 	if (code == GW_OK)

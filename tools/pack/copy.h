@@ -8,8 +8,9 @@
 #include "tools/pack/plan.h"
 
 /*
- * Reads the files of source from beginning to end, once, in order; appends the tables of plan to
- * writer, where they were declared in the plan's order. out_digest: of all bytes read. Memory: two
+ * Reads the files of source from beginning to end, once, in order, and encoded tables through its
+ * reader before that; appends the tables of plan to writer, where they were declared in the plan's
+ * order. out_digest: of all bytes read. Memory: two
  * buffers of PACK_BUFFER_BYTES. Errors: GW_E_IO, GW_E_CHANGED, GW_E_MEMORY.
  */
 int pack_copy(const struct pack_source *source, struct pack_plan *plan, struct gw_writer *writer,

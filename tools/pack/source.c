@@ -78,18 +78,41 @@ char *pack_shape_text(unsigned rank, const uint64_t *shape, char out[PACK_SHAPE_
 	return out;
 }
 
-static int pack_single_open(struct pack_file *file, struct pack_source *source,
+int pack_source_take_file(struct pack_source *source, struct pack_file *file,
+			  struct gw_error *error)
+{
+	struct pack_file *files = reallocarray(source->files, source->n_files + 1, sizeof *files);
+
+	if (!files)
+		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+	files[source->n_files++] = *file;
+	source->files = files;
+	*file = (struct pack_file)PACK_FILE_INIT;
+	return GW_OK;
+}
+
+static int pack_single_open(int folder_fd, struct pack_file *file, struct pack_source *source,
 			    struct gw_error *error)
 {
+	int code = pack_source_take_file(source, file, error);
+
+	(void)folder_fd;
 	source->format = "safetensors";
-	source->files = calloc(1, sizeof *source->files);
-	if (!source->files)
-		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
-	source->files[0] = *file;
-	source->n_files = 1;
-	*file = (struct pack_file)PACK_FILE_INIT;
-	return pack_safetensors_list(&source->files[0], 0, &source->tensors, error);
+	return code == GW_OK ?
+		       pack_safetensors_list(&source->files[0], 0, &source->tensors, error) :
+		       code;
 }
+
+/* Who opens which kind of file. */
+static const struct {
+	enum pack_kind kind;
+	int (*open)(int folder_fd, struct pack_file *file, struct pack_source *source,
+		    struct gw_error *error);
+} pack_openers[] = {
+	{ PACK_KIND_JSON, pack_sharded_open },
+	{ PACK_KIND_SAFETENSORS, pack_single_open },
+	{ PACK_KIND_UNKNOWN, pack_single_open },
+};
 
 /* file: consumed in any case. folder_fd: the directory that it lies in. */
 static int pack_open_kind(int folder_fd, struct pack_file *file, struct pack_source *source,
@@ -97,21 +120,21 @@ static int pack_open_kind(int folder_fd, struct pack_file *file, struct pack_sou
 {
 	uint8_t head[PACK_KIND_BYTES];
 	uint64_t n = file->size_bytes < sizeof head ? file->size_bytes : sizeof head;
+	int (*open)(int, struct pack_file *, struct pack_source *, struct gw_error *) = NULL;
 	enum pack_kind kind;
 	char quoted[128];
 	int code = pack_file_read(file, head, n, 0, error);
 
 	if (code == GW_OK) {
 		kind = pack_kind_detect(head, n);
-		if (kind == PACK_KIND_JSON)
-			code = pack_sharded_open(folder_fd, file, source, error);
-		else if (kind == PACK_KIND_SAFETENSORS || kind == PACK_KIND_UNKNOWN)
-			code = pack_single_open(file, source, error);
-		else
-			code = gw_fail(error, GW_E_SOURCE_KIND, 0, "%s is %s",
-				       gw_quote(file->name, strlen(file->name), quoted,
-						sizeof quoted),
-				       pack_kind_phrase(kind));
+		for (size_t i = 0; i < sizeof pack_openers / sizeof pack_openers[0] && !open; i++)
+			if (pack_openers[i].kind == kind)
+				open = pack_openers[i].open;
+		code = open ? open(folder_fd, file, source, error) :
+			      gw_fail(error, GW_E_SOURCE_KIND, 0, "%s is %s",
+				      gw_quote(file->name, strlen(file->name), quoted,
+					       sizeof quoted),
+				      pack_kind_phrase(kind));
 	}
 	pack_file_close(file);
 	return code;
@@ -200,11 +223,22 @@ void pack_source_free(struct pack_source *source)
 {
 	if (!source)
 		return;
+	if (source->reader)
+		source->reader->close(source->state);
 	for (size_t i = 0; i < source->n_files; i++)
 		pack_file_close(&source->files[i]);
 	free(source->files);
 	pack_list_clear(&source->tensors);
 	free(source);
+}
+
+int pack_source_read(const struct pack_source *source, const struct pack_tensor *tensor,
+		     uint64_t offset, uint64_t n, uint8_t *out, struct gw_error *error)
+{
+	if (tensor->encoded)
+		return source->reader->read(source, tensor, offset, n, out, error);
+	return pack_file_read(&source->files[tensor->file], out, n, tensor->offset_bytes + offset,
+			      error);
 }
 
 uint64_t pack_source_bytes(const struct pack_source *source)

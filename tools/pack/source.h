@@ -2,6 +2,7 @@
 /* A checkpoint, whatever its wrapping: a list of tensors that lie in files. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,9 +15,13 @@ struct pack_tensor {
 	int element; /* see element.h */
 	unsigned rank;
 	uint64_t shape[GW_MAX_RANK];
+	uint64_t size_bytes; /* of its values: dense, row-major, little-endian */
 	size_t file;           /* index into files */
-	uint64_t offset_bytes; /* in that file; aligned to nothing */
-	uint64_t size_bytes;
+	uint64_t offset_bytes; /* where it begins in that file; aligned to nothing */
+	/* false: its values lie there as they are. true: only the reader can give them (quantised,
+	 * compressed, strided, transposed, of the other byte order) */
+	bool encoded;
+	uint64_t detail; /* the reader's own: which of its records describes the tensor */
 };
 
 /* A growing list; pack_list_clear ends it. */
@@ -30,12 +35,34 @@ struct pack_config {
 	uint64_t n_layer, n_head, n_vocab, n_positions, n_embd;
 };
 
+struct pack_source;
+
+/*
+ * What a format does beyond listing its tensors. A format has an open function, called by
+ * pack_source_open for its kind of file (kind.h); that fills format, files, tensors, config and, where
+ * it lists encoded tensors, reader and state. Everything is checked there, so that read can fail only
+ * for what happens while it reads (GW_E_IO, GW_E_CHANGED, GW_E_MEMORY) or for encoded data that are
+ * malformed themselves (GW_E_SOURCE).
+ */
+struct pack_reader {
+	/*
+	 * n bytes of an encoded tensor's values from offset on, both whole elements and within
+	 * size_bytes. Callers go through a tensor from beginning to end; a reader that streams may
+	 * begin anew where they do not. Memory: a few buffers of PACK_BUFFER_BYTES, kept in state.
+	 */
+	int (*read)(const struct pack_source *source, const struct pack_tensor *tensor,
+		    uint64_t offset, uint64_t n, uint8_t *out, struct gw_error *error);
+	void (*close)(void *state);
+};
+
 struct pack_source {
-	const char *format;      /* "safetensors", "safetensors-sharded" */
+	const char *format;      /* "safetensors", "safetensors-sharded" … */
 	struct pack_file *files; /* in the order in which the source names them */
 	size_t n_files;
 	struct pack_list tensors;
 	struct pack_config config;
+	const struct pack_reader *reader; /* NULL: no tensor is encoded */
+	void *state;                      /* the reader's; reader->close ends it */
 };
 
 /*
@@ -47,6 +74,13 @@ struct pack_source {
 int pack_source_open(const char *path, struct pack_source **out_source, struct gw_error *error);
 
 void pack_source_free(struct pack_source *source); /* NULL is fine */
+
+/*
+ * n bytes of a tensor's values from offset on, whole elements, wherever they come from. Errors: those of
+ * struct pack_reader's read.
+ */
+int pack_source_read(const struct pack_source *source, const struct pack_tensor *tensor,
+		     uint64_t offset, uint64_t n, uint8_t *out, struct gw_error *error);
 
 /* All files together. */
 uint64_t pack_source_bytes(const struct pack_source *source);
@@ -64,6 +98,10 @@ char *pack_shape_text(unsigned rank, const uint64_t *shape, char out[PACK_SHAPE_
  * PACK_MAX_SOURCE_TENSORS, GW_E_MEMORY. */
 int pack_list_add(struct pack_list *list, const struct pack_tensor *tensor, struct gw_error *error);
 void pack_list_clear(struct pack_list *list);
+
+/* Makes file the next of source's files and *file PACK_FILE_INIT. GW_E_MEMORY. */
+int pack_source_take_file(struct pack_source *source, struct pack_file *file,
+			  struct gw_error *error);
 
 /* Sorted by name, which makes pack_list_find possible. */
 void pack_list_sort(struct pack_list *list);
