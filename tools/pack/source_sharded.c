@@ -56,13 +56,15 @@ static int pack_parse_index(int folder_fd, const json_t *object, struct pack_sou
 			    struct gw_error *error)
 {
 	json_t *map = json_object_get(object, "weight_map");
+	const char *name = source->files[0].name;
+	char quoted_file[96];
 	const char *key;
 	json_t *value;
 
 	if (!json_is_object(map))
 		return gw_fail(error, GW_E_SOURCE, GW_NO_OFFSET,
 			       "%s has no weight_map: it is no index of a sharded checkpoint",
-			       source->files[0].name);
+			       gw_quote(name, strlen(name), quoted_file, sizeof quoted_file));
 	if (json_object_size(map) == 0)
 		return gw_fail(error, GW_E_SOURCE, GW_NO_OFFSET, "the index's weight_map is empty");
 	json_object_foreach(map, key, value)
