@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/* seeds pack FOLDER | seeds wire FOLDER: writes small valid packs, or one message of every type. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "format/wire.h"
+#include "tests/support/fixture.h"
+
+static const char *folder;
+
+START_TEST(packs)
+{
+	struct gw_tensor tensors[] = {
+		fixture_tensor(GW_WTE_NAME, GW_F16, 5, 40),
+		fixture_tensor(GW_WPE_NAME, GW_F32, 3, 40),
+		fixture_tensor("h.0.ln_1.bias", GW_BF16, 7, 0),
+		fixture_tensor("h.0.attn", GW_F32, 3, 2),
+	};
+
+	fixture_pack(fixture_path(folder, "smallest"), 1, 0, 1, GW_F32, GW_F32);
+	fixture_pack(fixture_path(folder, "both"), 3, 2, 16, GW_F32, GW_BF16);
+	fixture_pack_tensors(fixture_path(folder, "four"), tensors, 4);
+}
+END_TEST
+
+/* Fields that may not be 0. */
+static struct wire_message message_of(uint16_t type)
+{
+	struct wire_message message = { .type = type, .request = type == WIRE_NEWS ? 0 : 7 };
+
+	switch (type) {
+	case WIRE_ATTACH:
+		strcpy(message.attach.model, "gpt2");
+		break;
+	case WIRE_ATTACHED:
+		message.attached = (struct wire_attached) { .generation = 1,
+							    .image_bytes = 8192,
+							    .share = WIRE_SHARE_SEALED,
+							    .epoch = 1,
+							    .model = "gpt2" };
+		break;
+	case WIRE_REFUSED:
+		message.refused = (struct wire_refused) { .reason = WIRE_REASON_NO_MODEL,
+							  .message = "there is no model" };
+		break;
+	case WIRE_LISTED:
+		message.listed = (struct wire_listed) { .n_models = 1,
+							.state = WIRE_STATE_SERVING,
+							.model = "gpt2",
+							.file = "gpt2.gpt2w" };
+		break;
+	case WIRE_STATUS_REPLY:
+		message.status_reply = (struct wire_status_reply) { .pid = 1,
+								    .backend = WIRE_BACKEND_EPOLL,
+								    .release = "1" };
+		break;
+	default:
+		break;
+	}
+	return message;
+}
+
+START_TEST(messages)
+{
+	for (uint16_t type = WIRE_ATTACH; type <= WIRE_STATUS_REPLY; type++) {
+		struct wire_message message = message_of(type);
+		uint8_t bytes[WIRE_MAX_MESSAGE_BYTES];
+		char name[16];
+
+		snprintf(name, sizeof name, "type-%u", type);
+		fixture_write(fixture_path(folder, name), bytes, wire_encode(&message, bytes));
+	}
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+	Suite *suite = suite_create("seeds");
+
+	if (argc != 3) {
+		fprintf(stderr, "seeds pack|wire FOLDER\n");
+		return EXIT_FAILURE;
+	}
+	folder = argv[2];
+	if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
+		perror(folder);
+		return EXIT_FAILURE;
+	}
+	/* argv[1] chooses the case */
+	tcase_add_test(fixture_case(suite, "pack"), packs);
+	tcase_add_test(fixture_case(suite, "wire"), messages);
+	return fixture_main(suite);
+}

@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""seeds.py safetensors|ids|source FOLDER: writes small checkpoints, or files of token ids.
+
+Only the standard library: what other programs write is imitated here.
+"""
+import io
+import json
+import os
+import pickle
+import struct
+import sys
+import types
+import zipfile
+import zlib
+
+WTE = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+WPE = [0.5, 0.25]
+
+
+def f32(values):
+    return struct.pack(f'<{len(values)}f', *values)
+
+
+def safetensors(header, data=b''):
+    text = header if isinstance(header, bytes) else json.dumps(header, separators=(',', ':')).encode()
+    return struct.pack('<Q', len(text)) + text + data
+
+
+def entry(dtype, shape, begin, end):
+    return {'dtype': dtype, 'shape': shape, 'data_offsets': [begin, end]}
+
+
+def safetensors_seeds():
+    yield 'both', safetensors({'__metadata__': {'format': 'pt'},
+                               'transformer.wte.weight': entry('F32', [3, 2], 0, 24),
+                               'transformer.wpe.weight': entry('F32', [1, 2], 24, 32)},
+                              f32(WTE) + f32(WPE))
+    yield 'half', safetensors({'wte.weight': entry('F16', [2, 2], 0, 8),
+                               'wpe.weight': entry('BF16', [2, 2], 8, 16),
+                               'h.0.attn.bias': entry('U8', [1, 1, 2, 2], 16, 20),
+                               'empty': entry('I64', [0, 5], 20, 20),
+                               'scalar': entry('F64', [], 20, 28)}, bytes(28))
+    yield 'ambiguous', safetensors({'wte.weight': entry('F32', [3, 2], 0, 24),
+                                    'model.wte.weight': entry('F32', [3, 2], 24, 48)}, f32(WTE) * 2)
+    yield 'widths', safetensors({'wte.weight': entry('BF16', [3, 4], 0, 24),
+                                 'wpe.weight': entry('F32', [3, 2], 24, 48)}, f32(WTE) * 2)
+    yield 'ranks', safetensors({'wte.weight': entry('F32', [6], 0, 24),
+                                'wpe.weight': entry('I32', [3, 2, 1], 24, 48)}, f32(WTE) * 2)
+    yield 'none', safetensors(b'{}  ')
+    yield 'large', safetensors({'wte.weight': entry('F32', [50257, 768], 0, 154389504),
+                                'wpe.weight': entry('F32', [1024, 768], 154389504, 157535232)})
+    yield 'escaped', safetensors(b'{"wte\\u002eweight":{"dtype":"F4","shape":[2,2],"data_offsets":[0,2]}}',
+                                 b'ab')
+
+
+def npy(descr, shape, data, order=False, version=1):
+    text = f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}".encode()
+    head = 10 if version == 1 else 12
+    text += b' ' * (-(head + len(text) + 1) % 64) + b'\n'
+    size = struct.pack('<H' if version == 1 else '<I', len(text))
+    return b'\x93NUMPY' + bytes([version, 0]) + size + text + data
+
+
+def ids_seeds():
+    for stream in (0, 0x40):
+        name = 'stream-' if stream else ''
+
+        def choose(ending, vocabulary=0, piece=3):
+            return bytes([stream | vocabulary << 2 | ending, piece])
+        yield name + 'text', choose(0) + b'15496, 11 995\n+0 00050256\t1\r\n'
+        yield name + 'zeros', choose(0, 1) + b'0,' + b'0' * 40 + b' -0'
+        yield name + 'long', choose(0, 3) + b'9' * 40
+        yield name + 'bin', choose(1) + struct.pack('<3H', 0, 50256, 7)
+        yield name + 'i32', choose(2, 2) + struct.pack('<3i', 0, 65535, 7)
+        yield name + 'llmc', choose(1) + struct.pack('<256i', 20240520, 1, 3, *[0] * 253) + struct.pack('<3H', 1, 2, 3)
+        yield name + 'npy', choose(3) + npy('<i4', '(3,)', struct.pack('<3i', 1, 2, 3))
+        yield name + 'npy-fortran', choose(3) + npy('>i8', '(2, 3)', struct.pack('>6q', *range(6)), True, 2)
+        yield name + 'npy-column', choose(0) + npy('<i8', '(2, 1)', struct.pack('<2q', 9, 8), False, 3)
+
+
+def npz(arrays, compression):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, 'w', compression) as archive:
+        for name, array in arrays.items():
+            archive.writestr(zipfile.ZipInfo(name + '.npy'), array, compression)
+    return out.getvalue()
+
+
+def gguf_string(text):
+    return struct.pack('<Q', len(text)) + text.encode()
+
+
+def gguf(tensors, align=32, version=3):
+    """tensors: name, dimensions innermost first, type, data."""
+    out = b'GGUF' + struct.pack('<IQQ', version, len(tensors), 4)
+    out += gguf_string('general.architecture') + struct.pack('<I', 8) + gguf_string('gpt2')
+    out += gguf_string('general.alignment') + struct.pack('<II', 4, align)
+    out += gguf_string('gpt2.block_count') + struct.pack('<II', 4, 1)
+    out += gguf_string('tokenizer.ggml.tokens') + struct.pack('<IIQ', 9, 8, 2) + gguf_string('a') + gguf_string('b')
+    data = b''
+    for name, dimensions, kind, values in tensors:
+        out += gguf_string(name) + struct.pack('<I', len(dimensions))
+        out += struct.pack(f'<{len(dimensions)}Q', *dimensions) + struct.pack('<IQ', kind, len(data))
+        data += values + bytes(-len(values) % align)
+    return out + bytes(-len(out) % align) + data
+
+
+class FakeTensor:
+    """Pickles like a torch.Tensor."""
+
+    def __init__(self, storage, offset, shape, stride):
+        self.arguments = storage, offset, shape, stride, False, {}
+
+    def __reduce__(self):
+        return sys.modules['torch._utils']._rebuild_tensor_v2, self.arguments
+
+
+class FakeStorage:
+    def __init__(self, key, n):
+        self.key, self.n = key, n
+
+
+def fake_torch():
+    torch, utils = types.ModuleType('torch'), types.ModuleType('torch._utils')
+
+    def _rebuild_tensor_v2():
+        pass
+    _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = 'torch._utils', '_rebuild_tensor_v2'
+    utils._rebuild_tensor_v2 = _rebuild_tensor_v2
+    torch._utils, torch.FloatStorage = utils, type('FloatStorage', (), {'__module__': 'torch'})
+    sys.modules.update({'torch': torch, 'torch._utils': utils})
+    return torch
+
+
+class TorchPickler(pickle._Pickler):
+    def persistent_id(self, value):
+        if not isinstance(value, FakeStorage):
+            return None
+        return 'storage', sys.modules['torch'].FloatStorage, value.key, 'cpu', value.n
+
+
+def torch_zip(compression=zipfile.ZIP_STORED, wrap=False):
+    fake_torch()
+    values = {'transformer.wte.weight': FakeTensor(FakeStorage('0', 6), 0, (3, 2), (2, 1)),
+              'transformer.wpe.weight': FakeTensor(FakeStorage('1', 2), 0, (1, 2), (2, 1)),
+              'transposed': FakeTensor(FakeStorage('0', 6), 0, (2, 3), (1, 2))}
+    text = io.BytesIO()
+    TorchPickler(text, 2).dump({'model': values, 'iter_num': 5} if wrap else values)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, 'w', compression) as archive:
+        for name, data in (('data.pkl', text.getvalue()), ('byteorder', b'little'),
+                           ('data/0', f32(WTE)), ('data/1', f32(WPE)), ('version', b'3\n')):
+            archive.writestr(zipfile.ZipInfo('archive/' + name), data, compression)
+    return out.getvalue()
+
+
+def llmc():
+    header = [20240326, 3, 1, 3, 1, 1, 2, 3] + [0] * 248
+    n = 3 * 2 + 1 * 2 + 12 * 2 * 2 + 13 * 2 + 4
+    return struct.pack('<256i', *header) + f32([0.5] * n)
+
+
+def varint(n):
+    out = b''
+    while n > 127:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def tf_index():
+    """An index of a TensorFlow checkpoint: a LevelDB table of one block of protocol buffers."""
+    def dims(shape):
+        return b''.join(b'\x12' + varint(len(d)) + d for d in (b'\x08' + varint(n) for n in shape))
+
+    def item(shape, offset, data):
+        s = dims(shape)
+        return (b'\x08\x01\x12' + varint(len(s)) + s + b'\x20' + varint(offset) + b'\x28' + varint(len(data)) +
+                b'\x35' + struct.pack('<I', ((crc32c(data) >> 15 | crc32c(data) << 17) + 0xa282ead8) & 0xffffffff))
+
+    def block(items):
+        out = b''.join(varint(0) + varint(len(k)) + varint(len(v)) + k + v for k, v in items)
+        out += struct.pack('<II', 0, 1)
+        crc = crc32c(out + b'\0')
+        return out, out + b'\0' + struct.pack('<I', ((crc >> 15 | crc << 17) + 0xa282ead8) & 0xffffffff)
+    data, data_raw = block([(b'', b'\x08\x01\x1a\x02\x08\x01'), (b'model/wpe', item([1, 2], 0, f32(WPE))),
+                            (b'model/wte', item([3, 2], 8, f32(WTE)))])
+    meta, meta_raw = block([])
+    handle = varint(0) + varint(len(data))
+    index, index_raw = block([(b'model/wtf', handle)])
+    at_meta, at_index = len(data_raw), len(data_raw) + len(meta_raw)
+    footer = varint(at_meta) + varint(len(meta)) + varint(at_index) + varint(len(index))
+    return data_raw + meta_raw + index_raw + footer.ljust(40, b'\0') + struct.pack('<Q', 0xdb4775248b80fb57)
+
+
+def source_seeds():
+    for name, data in safetensors_seeds():
+        yield 'safetensors-' + name, data
+    wte, wpe = npy('<f4', '(3, 2)', f32(WTE)), npy('<f4', '(1, 2)', f32(WPE))
+    yield 'index', json.dumps({'metadata': {'total_size': 16}, 'weight_map': {
+        'wte.weight': 'model-00001-of-00001.safetensors'}}).encode()
+    yield 'npy', wte
+    yield 'npy-fortran', npy('>f4', '(3, 2)', f32(WTE), True)
+    yield 'npz', npz({'wte': wte, 'wpe': wpe}, zipfile.ZIP_STORED)
+    yield 'npz-deflated', npz({'wte': wte, 'wpe': wpe}, zipfile.ZIP_DEFLATED)
+    yield 'torch', torch_zip()
+    yield 'torch-wrapped', torch_zip(wrap=True)
+    yield 'gguf', gguf([('token_embd.weight', [2, 3], 0, f32(WTE)), ('position_embd.weight', [2, 1], 0, f32(WPE))])
+    yield 'gguf-q8', gguf([('token_embd.weight', [32, 3], 8, bytes(range(34)) * 3),
+                           ('position_embd.weight', [32, 1], 1, bytes(64))])
+    for number, size in ((2, 18), (3, 20), (6, 22), (7, 24)):
+        yield f'gguf-type-{number}', gguf([('token_embd.weight', [32, 2], number, bytes(range(size)) * 2)])
+    for number, size in ((10, 84), (11, 110), (12, 144), (13, 176), (14, 210)):
+        yield f'gguf-type-{number}', gguf([('token_embd.weight', [256, 2], number, bytes(range(size)) * 2)])
+    yield 'llmc', llmc()
+    yield 'tf-index', tf_index()
+    yield 'compressed', b'\x1f\x8b\x08' + zlib.compress(b'weights')
+    yield 'pointer', b'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n'
+    yield 'page', b'<!DOCTYPE html><html>404</html>'
+    yield 'pack', b'\x89GPT2W\r\n' + bytes(64)
+    yield 'hdf5', b'\x89HDF\r\n\x1a\n' + bytes(64)
+    yield 'empty', b''
+
+
+def main():
+    seeds = {'safetensors': safetensors_seeds, 'ids': ids_seeds, 'source': source_seeds}
+    _, what, folder = sys.argv
+    os.makedirs(folder, exist_ok=True)
+    for name, data in seeds[what]():
+        with open(os.path.join(folder, name), 'wb') as out:
+            out.write(data)
+
+
+main()

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/fuzz/source.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/checked.h"
+#include "format/dtype.h"
+#include "tests/fuzz/fuzz.h"
+#include "tools/pack/element.h"
+#include "tools/pack/limits.h"
+#include "tools/pack/plan.h"
+
+/* What tools/pack/limits.h promises for whatever is fed to it. */
+#define MEMORY_BYTES (UINT64_C(64) << 20)
+/* Of a table that are read at its beginning and at its end. */
+#define READ_BYTES UINT64_C(8192)
+
+static struct fuzz_resources before;
+
+static void check_tensor(const struct pack_source *source, const struct pack_tensor *tensor)
+{
+	uint64_t bits = 0, size_bytes;
+
+	FUZZ_CHECK(tensor->name != NULL && tensor->rank <= GW_MAX_RANK);
+	FUZZ_CHECK(tensor->file < source->n_files);
+	if (tensor->encoded) {
+		FUZZ_CHECK(source->reader != NULL);
+		return;
+	}
+	size_bytes = source->files[tensor->file].size_bytes;
+	FUZZ_CHECK(tensor->offset_bytes <= size_bytes);
+	FUZZ_CHECK(tensor->size_bytes <= size_bytes - tensor->offset_bytes);
+	if (tensor->element == PACK_ELEMENT_UNKNOWN)
+		return;
+	bits = pack_element_bits(tensor->element);
+	for (unsigned i = 0; i < tensor->rank; i++)
+		FUZZ_CHECK(gw_mul(bits, tensor->shape[i], &bits));
+	FUZZ_CHECK(bits == tensor->size_bytes * 8);
+}
+
+/* n bytes at once, then in two reads: the same. */
+static void check_read(const struct pack_source *source, const struct pack_table *table,
+		       uint64_t offset, uint64_t n)
+{
+	const unsigned element_bytes = gw_dtype_bytes(table->from);
+	uint64_t half = n / element_bytes / 2 * element_bytes;
+	uint8_t *once = malloc(n), *twice = malloc(n);
+	struct gw_error error = GW_ERROR_INIT;
+	int code;
+
+	FUZZ_CHECK(once != NULL && twice != NULL);
+	code = pack_source_read(source, table->tensor, offset, n, once, &error);
+	if (code) {
+		fuzz_check_error(code, &error);
+		FUZZ_CHECK(table->tensor->encoded && code == GW_E_SOURCE);
+	} else {
+		FUZZ_CHECK(!pack_source_read(source, table->tensor, offset, half, twice, &error));
+		FUZZ_CHECK(!pack_source_read(source, table->tensor, offset + half, n - half,
+					     twice + half, &error));
+		FUZZ_CHECK(memcmp(once, twice, n) == 0);
+	}
+	free(once);
+	free(twice);
+}
+
+static void check_table(const struct pack_source *source, const struct pack_table *table)
+{
+	const unsigned element_bytes = gw_dtype_bytes(table->from);
+	uint64_t n = table->take_bytes < READ_BYTES ? table->take_bytes : READ_BYTES;
+	uint64_t row_bytes;
+
+	FUZZ_CHECK(table->rows >= 1 && table->columns >= 1 && element_bytes != 0);
+	FUZZ_CHECK(gw_mul(table->columns, element_bytes, &row_bytes));
+	FUZZ_CHECK(table->take_bytes % row_bytes == 0);
+	FUZZ_CHECK(table->take_bytes / row_bytes == table->rows);
+	FUZZ_CHECK(table->take_bytes <= table->tensor->size_bytes);
+	check_read(source, table, 0, n);
+	if (table->take_bytes > n)
+		check_read(source, table, table->take_bytes - n, n);
+}
+
+static void check_plan(const struct pack_source *source, const struct pack_wish *wish)
+{
+	struct gw_error error = GW_ERROR_INIT;
+	struct pack_plan plan;
+	int code = pack_plan_make(source, wish, &plan, &error);
+
+	if (code) {
+		fuzz_check_error(code, &error);
+		FUZZ_CHECK(code == GW_E_SOURCE_TABLES);
+		return;
+	}
+	FUZZ_CHECK(plan.n_tables == 1 || plan.n_tables == 2);
+	for (size_t i = 0; i < plan.n_tables; i++)
+		check_table(source, &plan.tables[i]);
+}
+
+/* Everything that a command line can ask for. */
+static void check_plans(const struct pack_source *source)
+{
+	const struct pack_list *list = &source->tensors;
+	const char *first = list->n ? list->items[0].name : NULL;
+	const char *last = list->n ? list->items[list->n - 1].name : NULL;
+	const struct pack_wish wishes[] = {
+		{ .dtype = GW_DTYPE_NONE },
+		{ .no_wpe = true, .dtype = GW_F32 },
+		{ .n_vocab = 2, .dtype = GW_F16 },
+		{ .wte = first, .no_wpe = true },
+		{ .wte = first, .wpe = last, .n_vocab = 1, .dtype = GW_BF16 },
+		{ .wte = "no such tensor" },
+	};
+
+	for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++)
+		check_plan(source, &wishes[i]);
+}
+
+struct pack_source *fuzz_source_open(const char *path)
+{
+	struct gw_error error = GW_ERROR_INIT;
+	struct pack_source *source = NULL;
+	int code;
+
+	before = fuzz_resources_start(MEMORY_BYTES);
+	code = pack_source_open(path, &source, &error);
+	if (code) {
+		fuzz_check_error(code, &error);
+		FUZZ_CHECK(code == GW_E_SOURCE || code == GW_E_SOURCE_KIND);
+		FUZZ_CHECK(source == NULL);
+		return NULL;
+	}
+	FUZZ_CHECK(source->format != NULL && source->n_files >= 1);
+	for (size_t i = 0; i < source->tensors.n; i++)
+		check_tensor(source, &source->tensors.items[i]);
+	check_plans(source);
+	return source;
+}
+
+void fuzz_source_close(struct pack_source *source)
+{
+	pack_source_free(source);
+	fuzz_resources_end(&before);
+}
