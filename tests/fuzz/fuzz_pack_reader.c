@@ -95,6 +95,26 @@ static void check_tensors(const struct gw_pack *pack)
 	}
 }
 
+/* In a pack that verifies, what belongs to no row is zero. */
+static void check_zeros(const struct gw_pack *pack, const uint8_t *data)
+{
+	uint64_t at = pack->regions.digests_end;
+
+	for (uint32_t i = 0; i < pack->superblock.n_tensors; i++) {
+		const struct gw_tensor *tensor = &pack->tensors[i];
+
+		for (uint64_t row = 0; row < tensor->row_count; row++) {
+			uint64_t begin = tensor->data_offset + row * tensor->row_bytes;
+
+			for (; at < begin; at++)
+				FUZZ_CHECK(data[at] == 0);
+			at = begin + gw_tensor_row_payload(tensor);
+		}
+	}
+	for (; at < pack->superblock.image_bytes; at++)
+		FUZZ_CHECK(data[at] == 0);
+}
+
 /* The file reader comes to the same result. */
 static void check_file(const uint8_t *data, size_t bytes, int expected)
 {
@@ -157,6 +177,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		check_tensors(pack);
 		check_reencoding(pack, data);
 		verified = check_units(pack, data);
+		if (!verified)
+			check_zeros(pack, data);
 	}
 	gw_pack_free(pack);
 	fuzz_resources_end(&before);

@@ -79,6 +79,17 @@ static void mutate_field(uint8_t *record, const struct field *fields, size_t n, 
 	}
 }
 
+/* A byte anywhere, or near the end of a tensor, where its last row is padded. */
+static void mutate_byte(uint8_t *data, size_t bytes, const uint8_t *entry, uint64_t *state)
+{
+	struct gw_bytes in = gw_bytes_read(entry, GW_ENTRY_BYTES);
+	uint64_t end = gw_get_u64(&in, GW_DE_DATA_OFFSET) + gw_get_u64(&in, GW_DE_DATA_BYTES);
+	uint64_t at =
+		below(state, 2) ? end - 1 - below(state, GW_ROW_ALIGN_BYTES) : below(state, bytes);
+
+	data[at < bytes ? at : bytes - 1] = (uint8_t)fuzz_random(state);
+}
+
 static void mutate_part(uint8_t *data, size_t bytes, uint64_t *state)
 {
 	uint64_t n = (bytes - GW_DIRECTORY_OFFSET) / GW_ENTRY_BYTES;
@@ -97,7 +108,7 @@ static void mutate_part(uint8_t *data, size_t bytes, uint64_t *state)
 			     sizeof provenance_fields / sizeof *provenance_fields, state);
 		break;
 	case 3:
-		data[below(state, bytes)] = (uint8_t)fuzz_random(state);
+		mutate_byte(data, bytes, entry, state);
 		break;
 	case 4: /* a dimension */
 		mutate_number(entry + GW_DE_SHAPE + 8 * below(state, GW_MAX_RANK), 8, state);
