@@ -43,7 +43,7 @@ static void check_tensor(const struct pack_source *source, const struct pack_ten
 static void check_read(const struct pack_source *source, const struct pack_table *table,
 		       uint64_t offset, uint64_t n)
 {
-	const unsigned element_bytes = gw_dtype_bytes(table->from);
+	const unsigned element_bytes = pack_element_bits(table->tensor->element) / 8;
 	uint64_t half = n / element_bytes / 2 * element_bytes;
 	uint8_t *once = malloc(n), *twice = malloc(n);
 	struct gw_error error = GW_ERROR_INIT;
@@ -66,7 +66,7 @@ static void check_read(const struct pack_source *source, const struct pack_table
 
 static void check_table(const struct pack_source *source, const struct pack_table *table)
 {
-	const unsigned element_bytes = gw_dtype_bytes(table->from);
+	const unsigned element_bytes = pack_element_bits(table->tensor->element) / 8;
 	uint64_t n = table->take_bytes < READ_BYTES ? table->take_bytes : READ_BYTES;
 	uint64_t row_bytes;
 
