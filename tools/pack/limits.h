@@ -28,3 +28,18 @@
  * reading, hashing and converting; a multiple of every element size.
  */
 #define PACK_BUFFER_BYTES (UINT64_C(512) << 10)
+
+/* Members of a zip archive: a tensor each in an npz, a storage each in a PyTorch file, and a few more. */
+#define PACK_MAX_ZIP_MEMBERS (PACK_MAX_SOURCE_TENSORS + 64)
+/* A zip archive's central directory, which is held in memory: about 70 bytes per member in PyTorch's
+ * files, 46 and the name in NumPy's. */
+#define PACK_MAX_ZIP_DIRECTORY_BYTES (UINT64_C(8) << 20)
+/* The name of a member. Tensors' names have some 40 bytes; file systems allow 255 between slashes. */
+#define PACK_MAX_ZIP_NAME_BYTES 1024
+/*
+ * A deflated member of more than the first is refused if it is more than the second as large as its
+ * deflated bytes: trained weights deflate to no less than a third, while a bomb reaches 1,032 (the most
+ * that deflate can do). Below the first it costs nobody anything, and tables of zeros exist.
+ */
+#define PACK_ZIP_FREE_BYTES (UINT64_C(16) << 20)
+#define PACK_MAX_ZIP_RATIO UINT64_C(100)
