@@ -96,13 +96,11 @@ const char *pack_kind_phrase(enum pack_kind kind)
 	case PACK_KIND_HTML:
 		return "an HTML page saved under a weights name (a failed download?)";
 	case PACK_KIND_ZIP:
-		return "a zip archive (a PyTorch .bin or .pt file, or an .npz), which this release "
-		       "does not read";
+		return "a zip archive";
 	case PACK_KIND_TORCH_LEGACY:
-		return "a PyTorch file of the time before 1.6 (a pickle), which this release does "
-		       "not read";
+		return "a PyTorch file of the time before 1.6";
 	case PACK_KIND_PICKLE:
-		return "a Python pickle, which this release does not read";
+		return "a Python pickle that is no checkpoint as torch.save writes it";
 	case PACK_KIND_GGUF:
 		return "a GGUF file, which this release does not read";
 	case PACK_KIND_NPY:

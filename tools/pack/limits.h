@@ -43,3 +43,31 @@
  */
 #define PACK_ZIP_FREE_BYTES (UINT64_C(16) << 20)
 #define PACK_MAX_ZIP_RATIO UINT64_C(100)
+/*
+ * A pickle, which is read whole: PyTorch's describe a tensor with 150 bytes, an optimizer's state
+ * included 0.2 MB for GPT-2 XL.
+ */
+#define PACK_MAX_PICKLE_BYTES (UINT64_C(4) << 20)
+/* Its values (24 bytes each; a tensor has about 12) and the places in its lists (8 bytes): 10 MiB. */
+#define PACK_MAX_PICKLE_NODES UINT32_C(262144)
+#define PACK_MAX_PICKLE_CELLS UINT32_C(524288)
+/* Values that wait for their list: Python's pickler collects 1,000 pairs at most. */
+#define PACK_MAX_PICKLE_STACK UINT32_C(65536)
+/* Open brackets: Python's pickler gives up at a depth of about 1,000 calls. */
+#define PACK_MAX_PICKLE_MARKS UINT32_C(1024)
+/*
+ * Views may share a storage or repeat its elements, so their sizes are not bounded by the file's. All
+ * tensors of a checkpoint together may have this many times the bytes of the file (tied tables: twice)
+ * and this many more (the largest table of GPT-2, repeated from one row, has 322 MB).
+ */
+#define PACK_MAX_VIEW_FACTOR UINT64_C(4)
+#define PACK_MAX_VIEW_BYTES (UINT64_C(512) << 20)
+/*
+ * Strided views are gathered through a cache of pages: enough for one page per column of a transposed
+ * table of 4,096 columns, each of which is then read once. How often pages are read is bounded too,
+ * since strides can be chosen so that every element needs one: this many times each, and a million.
+ */
+#define PACK_GATHER_BYTES (UINT64_C(16) << 20)
+#define PACK_GATHER_PAGE_BYTES UINT64_C(4096)
+#define PACK_MAX_GATHER_PAGES (UINT64_C(1) << 20)
+#define PACK_MAX_GATHER_FACTOR UINT64_C(4)

@@ -9,10 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/pack/archive.h"
 #include "tools/pack/config.h"
 #include "tools/pack/kind.h"
 #include "tools/pack/limits.h"
 #include "tools/pack/safetensors.h"
+#include "tools/pack/torch.h"
 
 int pack_list_add(struct pack_list *list, const struct pack_tensor *tensor, struct gw_error *error)
 {
@@ -112,6 +114,8 @@ static const struct {
 	{ PACK_KIND_JSON, pack_sharded_open },
 	{ PACK_KIND_SAFETENSORS, pack_single_open },
 	{ PACK_KIND_UNKNOWN, pack_single_open },
+	{ PACK_KIND_ZIP, pack_archive_open },
+	{ PACK_KIND_TORCH_LEGACY, pack_torch_legacy_open },
 };
 
 /* file: consumed in any case. folder_fd: the directory that it lies in. */
@@ -143,10 +147,10 @@ static int pack_open_kind(int folder_fd, struct pack_file *file, struct pack_sou
 /* The checkpoint in a directory as it was downloaded. */
 static int pack_open_folder(int folder_fd, struct pack_source *source, struct gw_error *error)
 {
-	static const char *const names[] = { "model.safetensors", "model.safetensors.index.json" };
-	static const char *const others[] = { "pytorch_model.bin", "pytorch_model.bin.index.json",
-					      "tf_model.h5",       "flax_model.msgpack",
-					      "model.ckpt.index",  "ckpt.pt" };
+	static const char *const names[] = { "model.safetensors", "model.safetensors.index.json",
+					     "pytorch_model.bin" };
+	static const char *const others[] = { "pytorch_model.bin.index.json", "tf_model.h5",
+					      "flax_model.msgpack", "model.ckpt.index", "ckpt.pt" };
 
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
 		struct pack_file file = PACK_FILE_INIT;
@@ -167,11 +171,11 @@ static int pack_open_folder(int folder_fd, struct pack_source *source, struct gw
 		if (faccessat(folder_fd, others[i], F_OK, 0) == 0)
 			return gw_fail(error, GW_E_SOURCE_KIND, GW_NO_OFFSET,
 				       "the directory holds %s, which this release does not read, "
-				       "and neither %s nor %s",
-				       others[i], names[0], names[1]);
+				       "and neither %s nor %s nor %s",
+				       others[i], names[0], names[1], names[2]);
 	}
 	return gw_fail(error, GW_E_SOURCE_KIND, GW_NO_OFFSET,
-		       "the directory holds neither %s nor %s", names[0], names[1]);
+		       "the directory holds neither %s nor %s nor %s", names[0], names[1], names[2]);
 }
 
 /* A file: the directory of an index is where its shards are. */

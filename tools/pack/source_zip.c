@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "tools/pack/torch.h"
+
 /*
  * Each kind of archive: whether this is one, and who opens it. open gets an archive of
  * source->files[0], which is consumed in any case; it fills format, tensors, reader and state.
@@ -11,7 +13,7 @@ static const struct {
 	bool (*takes)(const struct pack_zip *zip);
 	int (*open)(struct pack_zip *zip, struct pack_source *source, struct gw_error *error);
 } pack_archives[] = {
-	{ NULL, NULL },
+	{ pack_torch_zip_takes, pack_torch_zip_open },
 };
 
 int pack_archive_open(int folder_fd, struct pack_file *file, struct pack_source *source,
@@ -28,7 +30,7 @@ int pack_archive_open(int folder_fd, struct pack_file *file, struct pack_source 
 	if (code != GW_OK)
 		return code;
 	for (size_t i = 0; i < sizeof pack_archives / sizeof pack_archives[0]; i++)
-		if (pack_archives[i].takes && pack_archives[i].takes(zip))
+		if (pack_archives[i].takes(zip))
 			return pack_archives[i].open(zip, source, error);
 	pack_zip_free(zip);
 	name = source->files[0].name;

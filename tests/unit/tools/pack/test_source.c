@@ -294,9 +294,9 @@ START_TEST(not_a_file)
 	ck_assert_code(error, open_code(loop, &error), GW_E_IO);
 	ck_assert_code(error, open_code(fixture_path(folder, "nothing"), &error), GW_E_IO);
 	ck_assert_code(error, open_code(folder, &error), GW_E_SOURCE_KIND);
-	fixture_write(fixture_path(folder, "pytorch_model.bin"), "x", 1);
+	fixture_write(fixture_path(folder, "tf_model.h5"), "x", 1);
 	ck_assert_code(error, open_code(folder, &error), GW_E_SOURCE_KIND);
-	ck_assert_ptr_nonnull(strstr(error.message, "pytorch_model.bin"));
+	ck_assert_ptr_nonnull(strstr(error.message, "tf_model.h5"));
 }
 END_TEST
 
@@ -313,9 +313,9 @@ static const struct {
 	KIND("", GW_E_SOURCE_KIND, "an empty file"),
 	KIND("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", GW_E_SOURCE_KIND, "LFS"),
 	KIND("\n<!DOCTYPE HTML><html>", GW_E_SOURCE_KIND, "HTML"),
-	KIND("PK\3\4\0\0\0\0\0\0{\0", GW_E_SOURCE_KIND, "zip"),
-	KIND("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", GW_E_SOURCE_KIND,
-	     "before 1.6"),
+	KIND("PK\3\4\0\0\0\0\0\0{\0", GW_E_SOURCE, "no end record of a zip"),
+	KIND("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", GW_E_SOURCE,
+	     "a pickle without an end"),
 	KIND("\x80\x04\x95\x10\0\0\0\0\0\0\0}", GW_E_SOURCE_KIND, "pickle"),
 	KIND("GGUF\3\0\0\0\0\0\0\0", GW_E_SOURCE_KIND, "GGUF"),
 	KIND("\x93NUMPY\1\0", GW_E_SOURCE_KIND, "NumPy"),

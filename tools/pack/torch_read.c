@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/pack/torch.h"
+
+/* n bytes at offset of a deflated member; forwards without a new beginning. */
+static int pack_torch_inflate(struct pack_torch *torch, const struct pack_zip_member *member,
+			      uint64_t offset, uint64_t n, uint8_t *out, struct gw_error *error)
+{
+	int code = GW_OK;
+
+	if (torch->stream_member != member || pack_zip_stream_at(torch->stream) > offset) {
+		pack_zip_stream_free(torch->stream);
+		torch->stream = NULL;
+		torch->stream_member = NULL;
+		code = pack_zip_stream_new(torch->zip, member, &torch->stream, error);
+		if (code != GW_OK)
+			return code;
+		torch->stream_member = member;
+	}
+	code = pack_zip_stream_read(torch->stream, NULL, offset - pack_zip_stream_at(torch->stream),
+				    error);
+	if (code == GW_OK)
+		code = pack_zip_stream_read(torch->stream, out, n, error);
+	return code;
+}
+
+static int pack_torch_read(const struct pack_source *source, const struct pack_tensor *tensor,
+			   uint64_t offset, uint64_t n, uint8_t *out, struct gw_error *error)
+{
+	struct pack_torch *torch = source->state;
+	const struct pack_torch_view *view = &torch->views[tensor->detail];
+	int code = view->member ? pack_zip_verify(torch->zip, view->member, error) : GW_OK;
+
+	if (code != GW_OK || n == 0)
+		return code;
+	if (view->dense && view->member && view->member->deflated)
+		return pack_torch_inflate(torch, view->member, view->first_bytes + offset, n, out,
+					  error);
+	if (view->dense)
+		return pack_file_read(&source->files[0], out, n,
+				      view->storage_offset + view->first_bytes + offset, error);
+	if (!torch->gather)
+		torch->gather = pack_gather_new();
+	if (!torch->gather)
+		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+	return pack_gather_read(torch->gather, source, tensor, offset, n, out, error);
+}
+
+static void pack_torch_close(void *state)
+{
+	struct pack_torch *torch = state;
+
+	pack_zip_stream_free(torch->stream);
+	pack_gather_free(torch->gather);
+	pack_zip_free(torch->zip);
+	free(torch->views);
+	free(torch);
+}
+
+const struct pack_reader pack_torch_reader = {
+	.read = pack_torch_read,
+	.close = pack_torch_close,
+};
