@@ -42,11 +42,13 @@ static void pack_print_outlook(const struct pack_outlook *outlook)
 	putchar('\n');
 	for (size_t i = 0; i < outlook->plan.n_tables; i++) {
 		const char *base = i == 0 ? GW_WTE_NAME : GW_WPE_NAME;
-		const char *name = outlook->plan.tables[i].tensor->name;
+		const struct pack_tensor *tensor = outlook->plan.tables[i].tensor;
+		const char *name = tensor->name;
 
-		printf("%s would be \"%s\": it is called %s%s\n", i == 0 ? "wte" : "wpe",
-		       gw_quote(name, strlen(name), quoted, sizeof quoted), base,
-		       strcmp(name, base) == 0 ? "" : " behind its prefix");
+		printf("%s would be \"%s\": it is %s%s%s\n", i == 0 ? "wte" : "wpe",
+		       gw_quote(name, strlen(name), quoted, sizeof quoted),
+		       tensor->canonical ? "this format's name for " : "called ", base,
+		       tensor->canonical || strcmp(name, base) == 0 ? "" : " behind its prefix");
 	}
 	if (outlook->error.code)
 		printf("as it is, it cannot be packed: %s\n", outlook->error.message);
@@ -88,8 +90,8 @@ static void pack_dump_tensor(const struct pack_tensor *tensor, const char *role)
 	for (unsigned i = 0; i < tensor->rank; i++)
 		json_array_append_new(shape, json_integer((json_int_t)tensor->shape[i]));
 	object =
-		json_pack("{s:s, s:s?, s:s, s:o, s:I, s:I, s:I}", "name", tensor->name, "role",
-			  role, "dtype", pack_element_name(tensor->element), "shape", shape, "file",
+		json_pack("{s:s, s:s?, s:s?, s:s, s:o, s:I, s:I, s:I}", "name", tensor->name,
+			  "canonical", tensor->canonical, "role", role, "dtype", pack_element_name(tensor->element), "shape", shape, "file",
 			  (json_int_t)tensor->file, "offset", (json_int_t)tensor->offset_bytes,
 			  "bytes", (json_int_t)tensor->size_bytes);
 	json_dumpf(object, stdout, 0);

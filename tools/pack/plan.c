@@ -10,10 +10,13 @@
 #define PACK_QUOTE_BYTES 128
 #define PACK_NAMES_SHOWN 20
 
-bool pack_plan_matches(const char *name, const char *base)
+bool pack_plan_matches(const struct pack_tensor *tensor, const char *base)
 {
 	static const char *const prefixes[] = { "transformer.", "model.", "module.", "_orig_mod." };
+	const char *name = tensor->name;
 
+	if (tensor->canonical)
+		return strcmp(tensor->canonical, base) == 0;
 	for (bool stripped = true; stripped;) {
 		stripped = false;
 		for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
@@ -67,7 +70,7 @@ static int pack_find_role(const struct pack_source *source, uint8_t role,
 	for (size_t i = 0; i < source->tensors.n; i++) {
 		const struct pack_tensor *tensor = &source->tensors.items[i];
 
-		if (!pack_plan_matches(tensor->name, base))
+		if (!pack_plan_matches(tensor, base))
 			continue;
 		if (found)
 			return gw_fail(error, GW_E_SOURCE_TABLES, GW_NO_OFFSET,
@@ -156,28 +159,29 @@ static int pack_check_config(const struct pack_source *source, struct pack_plan 
 {
 	const struct pack_config *config = &source->config;
 	const struct pack_table *wte = &plan->tables[0];
+	const char *origin = config->origin ? config->origin : "config.json";
 
 	if (config->n_embd && config->n_embd != wte->columns)
 		return gw_fail(error, GW_E_SOURCE_TABLES, GW_NO_OFFSET,
-			       "config.json says n_embd %" PRIu64 ", the tables have %" PRIu64
+			       "%s says n_embd %" PRIu64 ", the tables have %" PRIu64
 			       " columns",
-			       config->n_embd, wte->columns);
+			       origin, config->n_embd, wte->columns);
 	if (config->n_vocab > wte->tensor->shape[0])
 		return gw_fail(error, GW_E_SOURCE_TABLES, GW_NO_OFFSET,
-			       "config.json says vocab_size %" PRIu64 ", wte has only %" PRIu64
+			       "%s says vocab_size %" PRIu64 ", wte has only %" PRIu64
 			       " rows",
-			       config->n_vocab, wte->tensor->shape[0]);
+			       origin, config->n_vocab, wte->tensor->shape[0]);
 	if (plan->n_tables == 2 && config->n_positions > plan->tables[1].rows)
 		return gw_fail(error, GW_E_SOURCE_TABLES, GW_NO_OFFSET,
-			       "config.json says n_positions %" PRIu64 ", wpe has only %" PRIu64
+			       "%s says n_positions %" PRIu64 ", wpe has only %" PRIu64
 			       " rows",
-			       config->n_positions, plan->tables[1].rows);
+			       origin, config->n_positions, plan->tables[1].rows);
 	/* tables that are padded beyond the vocabulary are common */
 	if (config->n_vocab && config->n_vocab < wte->rows)
 		snprintf(plan->warning, sizeof plan->warning,
-			 "config.json says vocab_size %" PRIu64 ", wte has %" PRIu64
+			 "%s says vocab_size %" PRIu64 ", wte has %" PRIu64
 			 " rows; all are kept (--vocab %" PRIu64 " drops the rest)",
-			 config->n_vocab, wte->rows, config->n_vocab);
+			 origin, config->n_vocab, wte->rows, config->n_vocab);
 	plan->n_layer = config->n_layer;
 	plan->n_head = config->n_head;
 	return GW_OK;

@@ -34,15 +34,19 @@ struct pack_plan {
 };
 
 /*
- * Finds the tables: the names of wte.weight and wpe.weight may be preceded by any of
+ * Finds the tables, wte.weight and wpe.weight: the tensors that the source calls so (canonical), and
+ * those of these names, which may be preceded by any of
  * "transformer.", "model.", "module." and "_orig_mod.", repeated and combined. source must outlive
  * the plan. Errors: GW_E_SOURCE_TABLES.
  */
 int pack_plan_make(const struct pack_source *source, const struct pack_wish *wish,
 		   struct pack_plan *out, struct gw_error *error);
 
-/* Whether name without its prefixes is base; what gpt2-pack info shows. */
-bool pack_plan_matches(const char *name, const char *base);
+/*
+ * Whether tensor is base, such as GW_WTE_NAME: its format says so (canonical) or, where that says
+ * nothing, its name without prefixes is base.
+ */
+bool pack_plan_matches(const struct pack_tensor *tensor, const char *base);
 
 /* The declaration of a table, for gw_writer_new. */
 struct gw_tensor pack_table_declare(uint8_t role, unsigned dtype, uint64_t rows, uint64_t columns);

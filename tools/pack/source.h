@@ -22,6 +22,12 @@ struct pack_tensor {
 	 * compressed, strided, transposed, of the other byte order) */
 	bool encoded;
 	uint64_t detail; /* the reader's own: which of its records describes the tensor */
+	/*
+	 * The Hugging Face name that the format gives the tensor a meaning by, such as GW_WTE_NAME
+	 * for GGUF's token_embd.weight; a constant, lives for ever. NULL: name is such a name
+	 * itself, with or without a prefix, or means nothing to GPT-2.
+	 */
+	const char *canonical;
 };
 
 /* A growing list; pack_list_clear ends it. */
@@ -30,8 +36,9 @@ struct pack_list {
 	size_t n, room;
 };
 
-/* What config.json says; 0: nothing. */
+/* What config.json, or the checkpoint itself, says; 0: nothing. */
 struct pack_config {
+	const char *origin; /* who says it, for messages; a constant. NULL: config.json */
 	uint64_t n_layer, n_head, n_vocab, n_positions, n_embd;
 };
 

@@ -33,6 +33,13 @@ static int make(const struct made *made, const struct pack_wish *wish, struct pa
 	return pack_plan_make(&made->source, wish, out, error);
 }
 
+static bool matches(const char *name, const char *canonical, const char *base)
+{
+	struct pack_tensor tensor = { .name = (char *)(uintptr_t)name, .canonical = canonical };
+
+	return pack_plan_matches(&tensor, base);
+}
+
 START_TEST(prefixes)
 {
 	static const char *const good[] = {
@@ -55,9 +62,19 @@ START_TEST(prefixes)
 	};
 
 	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
-		ck_assert_msg(pack_plan_matches(good[i], "wte.weight"), "%s", good[i]);
+		ck_assert_msg(matches(good[i], NULL, "wte.weight"), "%s", good[i]);
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-		ck_assert_msg(!pack_plan_matches(bad[i], "wte.weight"), "%s", bad[i]);
+		ck_assert_msg(!matches(bad[i], NULL, "wte.weight"), "%s", bad[i]);
+}
+END_TEST
+
+/* What the format says counts, and then nothing else. */
+START_TEST(canonical)
+{
+	ck_assert(matches("token_embd.weight", GW_WTE_NAME, "wte.weight"));
+	ck_assert(!matches("token_embd.weight", GW_WTE_NAME, "wpe.weight"));
+	ck_assert(!matches("wpe.weight", GW_WTE_NAME, "wpe.weight"));
+	ck_assert(!matches("token_embd.weight", NULL, "wte.weight"));
 }
 END_TEST
 
@@ -199,6 +216,8 @@ int main(void)
 	TCase *plan = fixture_case(suite, "plan");
 
 	tcase_add_test(plan, prefixes);
+	tcase_add_test(plan, canonical);
+	tcase_add_test(plan, canonical);
 	tcase_add_test(plan, found);
 	tcase_add_loop_test(plan, refused, 0, sizeof wrongs / sizeof wrongs[0]);
 	tcase_add_test(plan, names);
