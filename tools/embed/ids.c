@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "format/bytes.h"
+#include "tools/common/npy.h"
 #include "tools/embed/npy.h"
 #include "tools/embed/text.h"
 
@@ -260,12 +261,12 @@ int embed_ids_from_source(struct embed_ids *ids, struct embed_source *source,
 	struct gw_bytes bytes;
 	const uint8_t *data;
 	size_t n;
-	int ret = embed_source_peek(source, EMBED_NPY_MAGIC_BYTES, &data, &n, error);
+	int ret = embed_source_peek(source, TOOL_NPY_MAGIC_BYTES, &data, &n, error);
 
 	if (ret)
 		return ret;
 	bytes = gw_bytes_read(data, n);
-	if (n == EMBED_NPY_MAGIC_BYTES && memcmp(data, EMBED_NPY_MAGIC, n) == 0) {
+	if (n == TOOL_NPY_MAGIC_BYTES && memcmp(data, TOOL_NPY_MAGIC, n) == 0) {
 		ret = embed_npy_read_header(source, &layout, error);
 		if (!ret)
 			ret = embed_ids_values(ids, source, &layout, error);

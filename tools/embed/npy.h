@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * NumPy's .npy files: a strict reader of the header, and the header that we write.
+ * NumPy's .npy files: ids from their header, and the header that we write.
  * Source: numpy.lib.format, format versions 1.0, 2.0 and 3.0.
  */
 #pragma once
@@ -12,10 +12,6 @@
 #include "tools/embed/ids.h"
 #include "tools/embed/source.h"
 
-#define EMBED_NPY_MAGIC "\x93NUMPY"
-#define EMBED_NPY_MAGIC_BYTES 6
-/* What NumPy itself reads of an untrusted header (numpy.lib.format._MAX_HEADER_SIZE). */
-#define EMBED_NPY_MAX_HEADER_BYTES 10000
 /* A multiple of 64, as the format asks for, with room for three dimensions of 20 digits. */
 #define EMBED_NPY_OUT_BYTES 192
 
