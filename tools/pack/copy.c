@@ -49,7 +49,7 @@ static struct pack_table *pack_stretch(const struct pack_pass *pass, size_t file
 static int pack_append(struct pack_pass *pass, struct pack_table *table, size_t index, uint64_t n,
 		       struct gw_error *error)
 {
-	size_t elements = n / gw_dtype_bytes(table->from);
+	size_t elements = n / pack_type_bytes(table->from);
 
 	if (table->from == table->to)
 		return gw_writer_append(pass->writer, index, pass->in, n, error);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "format/dtype.h"
+#include "tools/pack/convert.h"
 
 static const struct {
 	const char *name;
@@ -19,13 +20,22 @@ static const struct {
 	{ "F6_E2M3", 6, GW_DTYPE_NONE }, { "F6_E3M2", 6, GW_DTYPE_NONE },
 	{ "I16", 16, GW_DTYPE_NONE },    { "U16", 16, GW_DTYPE_NONE },
 	{ "I32", 32, GW_DTYPE_NONE },    { "U32", 32, GW_DTYPE_NONE },
-	{ "F64", 64, GW_DTYPE_NONE },    { "I64", 64, GW_DTYPE_NONE },
+	{ "F64", 64, PACK_F64 },         { "I64", 64, GW_DTYPE_NONE },
 	{ "U64", 64, GW_DTYPE_NONE },    { "C64", 64, GW_DTYPE_NONE },
+	/* last, and not to be found by its name: see pack_element_other */
+	{ "other", 8, GW_DTYPE_NONE },
 };
+
+#define PACK_N_ELEMENTS (sizeof pack_elements / sizeof pack_elements[0])
+
+int pack_element_other(void)
+{
+	return (int)PACK_N_ELEMENTS - 1;
+}
 
 int pack_element_find(const char *name)
 {
-	for (size_t i = 0; i < sizeof pack_elements / sizeof pack_elements[0]; i++) {
+	for (size_t i = 0; i < PACK_N_ELEMENTS - 1; i++) {
 		if (strcmp(pack_elements[i].name, name) == 0)
 			return (int)i;
 	}

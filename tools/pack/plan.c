@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tools/pack/convert.h"
 #include "tools/pack/element.h"
 
 #define PACK_QUOTE_BYTES 128
@@ -116,9 +117,11 @@ static int pack_table_check(struct pack_table *table, const struct pack_wish *wi
 	table->from = pack_element_dtype(tensor->element);
 	if (table->from == GW_DTYPE_NONE)
 		return gw_fail(error, GW_E_SOURCE_TABLES, GW_NO_OFFSET,
-			       "\"%s\" has the type %s; this release reads F32, F16 and BF16",
+			       "\"%s\" has the type %s; a table has F64, F32, F16 or BF16",
 			       quoted, pack_element_name(tensor->element));
-	table->to = wish->dtype == GW_DTYPE_NONE ? table->from : wish->dtype;
+	table->to = wish->dtype != GW_DTYPE_NONE ? wish->dtype :
+		    table->from == PACK_F64      ? GW_F32 :
+						   table->from;
 	if (table->role == GW_ROLE_WTE && wish->n_vocab) {
 		if (wish->n_vocab > table->rows)
 			return gw_fail(error, GW_E_SOURCE_TABLES, GW_NO_OFFSET,
@@ -127,7 +130,7 @@ static int pack_table_check(struct pack_table *table, const struct pack_wish *wi
 		table->rows = wish->n_vocab;
 	}
 	/* no more than the tensor's own size, which is known not to wrap */
-	table->take_bytes = table->rows * table->columns * gw_dtype_bytes(table->from);
+	table->take_bytes = table->rows * table->columns * pack_type_bytes(table->from);
 	return GW_OK;
 }
 
@@ -208,7 +211,7 @@ static void pack_plan_note(struct pack_plan *plan)
 						 table->rows, table->tensor->shape[0]);
 		if (table->from != table->to)
 			used += (size_t)snprintf(part + used, sizeof part - used, ", from %s",
-						 gw_dtype_name(table->from));
+						 pack_type_name(table->from));
 		/* a part has at most 81 + 60 + 20 bytes; of two long ones the second may be cut */
 		if (used && at < sizeof plan->note)
 			at += (size_t)snprintf(plan->note + at, sizeof plan->note - at, "%s%s: %s",

@@ -13,13 +13,13 @@ struct pack_wish {
 	const char *wte, *wpe; /* exact names in the source; NULL: find them */
 	bool no_wpe;           /* there is to be no position table */
 	uint64_t n_vocab;      /* keep so many rows of wte; 0: all */
-	unsigned dtype;        /* GW_DTYPE_NONE: the source's own */
+	unsigned dtype;        /* GW_DTYPE_NONE: the source's own, f32 for f64 */
 };
 
 struct pack_table {
 	const struct pack_tensor *tensor; /* the source's */
 	uint8_t role;                     /* enum gw_role */
-	unsigned from, to;                /* enum gw_dtype */
+	unsigned from, to;                /* enum gw_dtype; from may be PACK_F64 */
 	uint64_t rows, columns;           /* as taken */
 	uint64_t take_bytes;              /* from tensor->offset_bytes on */
 	uint64_t n_overflowed;            /* finite values that became infinite; set by pack_copy */

@@ -115,6 +115,94 @@ START_TEST(unaligned)
 }
 END_TEST
 
+static uint16_t from_f64(unsigned dtype, double value, uint64_t *out_overflows)
+{
+	uint16_t half;
+
+	memcpy(in + 3, &value, 8);
+	*out_overflows = pack_convert(PACK_F64, dtype, in + 3, 1, back);
+	memcpy(&half, back, 2);
+	return half;
+}
+
+/*
+ * Between every two neighbours of a 16-bit type: the middle goes to the even one, the next f64 on
+ * either side of it to the one that is nearer, which a rounding through f32 would get wrong.
+ */
+static void f64_rounds_once(unsigned dtype, uint16_t infinity)
+{
+	uint64_t overflows;
+
+	for (uint16_t i = 0; i < infinity; i++) {
+		uint16_t next = (uint16_t)(i + 1);
+		double low = (double)(dtype == GW_F16 ? gw_f16_to_f32(i) : gw_bf16_to_f32(i));
+		double high = (double)(dtype == GW_F16 ? gw_f16_to_f32(next) : gw_bf16_to_f32(next));
+		double middle;
+
+		/* the infinity begins where the next number would be */
+		if (next == infinity)
+			high = dtype == GW_F16 ? 65536 : 0x1p128;
+		middle = low + (high - low) / 2;
+		ck_assert_uint_eq(from_f64(dtype, low, &overflows), i);
+		ck_assert_uint_eq(from_f64(dtype, middle, &overflows), i % 2 ? next : i);
+		ck_assert_uint_eq(from_f64(dtype, -middle, &overflows), (i % 2 ? next : i) | 0x8000);
+		ck_assert_uint_eq(overflows, next == infinity);
+		ck_assert_uint_eq(from_f64(dtype, nextafter(middle, 0), &overflows), i);
+		ck_assert_uint_eq(overflows, 0);
+		ck_assert_uint_eq(from_f64(dtype, nextafter(middle, INFINITY), &overflows), next);
+		ck_assert_uint_eq(overflows, next == infinity);
+	}
+	ck_assert_uint_eq(from_f64(dtype, 1e300, &overflows), infinity);
+	ck_assert_uint_eq(overflows, 1);
+	ck_assert_uint_eq(from_f64(dtype, (double)-INFINITY, &overflows), infinity | 0x8000);
+	ck_assert_uint_eq(overflows, 0);
+	ck_assert_uint_eq(from_f64(dtype, 5e-324, &overflows), 0);
+	ck_assert_uint_eq(from_f64(dtype, -5e-324, &overflows), 0x8000);
+	ck_assert_uint_gt(from_f64(dtype, (double)NAN, &overflows) & 0x7fff, infinity);
+	ck_assert_uint_eq(overflows, 0);
+}
+
+START_TEST(f64_to_16_bits)
+{
+	f64_rounds_once(GW_F16, 0x7c00);
+	f64_rounds_once(GW_BF16, 0x7f80);
+}
+END_TEST
+
+START_TEST(f64_to_f32)
+{
+	static const struct {
+		double value;
+		uint32_t bits;
+		unsigned overflows;
+	} cases[] = {
+		{ 1.0, 0x3f800000, 0 },
+		{ -0.0, 0x80000000, 0 },
+		{ 0x1.000001p0, 0x3f800000, 0 }, /* ties */
+		{ 0x1.000003p0, 0x3f800002, 0 },
+		{ 0x1.0000010000001p0, 0x3f800001, 0 },
+		{ 0x1.fffffefffffffp127, 0x7f7fffff, 0 },
+		{ 0x1.ffffffp127, 0x7f800000, 1 },
+		{ (double)INFINITY, 0x7f800000, 0 },
+		{ 0x1p-150, 0x00000000, 0 },
+		{ 0x1.0000000000001p-150, 0x00000001, 0 },
+	};
+	uint32_t bits;
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		ck_assert_uint_eq(pack_convert(PACK_F64, GW_F32, (const uint8_t *)&cases[i].value, 1,
+					       back),
+				  cases[i].overflows);
+		memcpy(&bits, back, 4);
+		ck_assert_uint_eq(bits, cases[i].bits);
+	}
+	ck_assert_uint_eq(pack_type_bytes(PACK_F64), 8);
+	ck_assert_uint_eq(pack_type_bytes(GW_F16), 2);
+	ck_assert_str_eq(pack_type_name(PACK_F64), "f64");
+	ck_assert_str_eq(pack_type_name(GW_BF16), "bf16");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("convert");
@@ -125,5 +213,7 @@ int main(void)
 	tcase_add_loop_test(convert, rounding, 0, sizeof values / sizeof values[0]);
 	tcase_add_test(convert, between_the_16_bit_types);
 	tcase_add_test(convert, unaligned);
+	tcase_add_test(convert, f64_to_16_bits);
+	tcase_add_test(convert, f64_to_f32);
 	return fixture_main(suite);
 }
