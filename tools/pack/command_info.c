@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 
+#include "tools/common/number.h"
 #include "tools/pack/command.h"
 #include "tools/pack/describe.h"
 #include "tools/pack/kind.h"
@@ -11,23 +12,32 @@
 
 struct pack_info {
 	const char *input;
+	uint64_t raw_n_embd;
+	enum tool_exit refused; /* TOOL_DONE: the options are fine */
 	bool json;
 };
 
-enum { PACK_OPTION_JSON = 256 };
+enum { PACK_OPTION_JSON = 256, PACK_OPTION_EMBD };
 
 static const struct argp_option pack_info_options[] = {
 	{ "json", PACK_OPTION_JSON, NULL, 0, "As one JSON object", 0 },
+	{ "embd", PACK_OPTION_EMBD, "N", 0, "Columns of a raw file (.f32)", 0 },
 	{ 0 },
 };
 
 static error_t pack_info_parse(int key, char *arg, struct argp_state *state)
 {
 	struct pack_info *info = state->input;
+	struct gw_error error = GW_ERROR_INIT;
 
 	switch (key) {
 	case PACK_OPTION_JSON:
 		info->json = true;
+		return 0;
+	case PACK_OPTION_EMBD:
+		if (tool_parse_u64(arg, "--embd", 1, GW_MAX_N_EMBD, &info->raw_n_embd, &error) !=
+		    GW_OK)
+			info->refused = tool_fail(NULL, &error);
 		return 0;
 	case ARGP_KEY_ARG:
 		if (info->input)
@@ -80,6 +90,8 @@ enum tool_exit pack_command_info(int argc, char **argv)
 	struct gw_pack *pack = NULL;
 
 	argp_parse(&pack_info_argp, argc, argv, 0, NULL, &info);
+	if (info.refused)
+		return info.refused;
 	if (pack_info_is_pack(info.input)) {
 		if (pack_open_pack(info.input, &file, &pack, &error) != GW_OK)
 			return tool_fail(info.input, &error);
@@ -88,7 +100,7 @@ enum tool_exit pack_command_info(int argc, char **argv)
 		pack_file_close(&file);
 		return TOOL_DONE;
 	}
-	if (pack_source_open(info.input, &source, &error) != GW_OK)
+	if (pack_source_open_all(&info.input, 1, info.raw_n_embd, &source, &error) != GW_OK)
 		return pack_fail_making(info.input, &error, TOOL_INPUT);
 	pack_describe_source(source, info.json);
 	pack_source_free(source);

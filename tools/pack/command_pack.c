@@ -13,8 +13,10 @@
 
 struct pack_arguments {
 	struct pack_wish wish;
-	const char *input, *output;
-	unsigned n_inputs;
+	char **inputs; /* of argv */
+	size_t n_inputs;
+	const char *output;
+	uint64_t raw_n_embd;
 	bool force, quiet;
 	enum tool_exit refused; /* TOOL_DONE: the options are fine */
 };
@@ -24,6 +26,7 @@ enum {
 	PACK_OPTION_WTE,
 	PACK_OPTION_WPE,
 	PACK_OPTION_VOCAB,
+	PACK_OPTION_EMBD,
 	PACK_OPTION_FORCE,
 	PACK_OPTION_ZSTD,
 	PACK_OPTION_ALL
@@ -37,6 +40,7 @@ static const struct argp_option pack_options[] = {
 	{ "wpe", PACK_OPTION_WPE, "NAME|none", 0,
 	  "The tensor that is the position table; none: the model has no such table", 0 },
 	{ "vocab", PACK_OPTION_VOCAB, "N", 0, "Keep only the first N rows of wte", 0 },
+	{ "embd", PACK_OPTION_EMBD, "N", 0, "Columns of raw files (.f32)", 0 },
 	{ "force", PACK_OPTION_FORCE, NULL, 0, "Replace OUT.gpt2w if it exists", 0 },
 	{ "quiet", 'q', NULL, 0, "No progress bar, no summary", 0 },
 	{ "zstd", PACK_OPTION_ZSTD, "LEVEL", OPTION_ARG_OPTIONAL | OPTION_HIDDEN, NULL, 0 },
@@ -51,12 +55,12 @@ static void pack_refuse(struct pack_arguments *arguments, const char *what)
 	arguments->refused = TOOL_USAGE;
 }
 
-static void pack_parse_vocab(struct pack_arguments *arguments, const char *text)
+static void pack_parse_size(struct pack_arguments *arguments, const char *text, const char *option,
+			    uint64_t max, uint64_t *out)
 {
 	struct gw_error error = GW_ERROR_INIT;
 
-	if (tool_parse_u64(text, "--vocab", 1, GW_MAX_TABLE_ROWS, &arguments->wish.n_vocab,
-			   &error) != GW_OK)
+	if (tool_parse_u64(text, option, 1, max, out, &error) != GW_OK)
 		arguments->refused = tool_fail(NULL, &error);
 }
 
@@ -83,7 +87,11 @@ static error_t pack_parse(int key, char *arg, struct argp_state *state)
 		arguments->wish.wpe = arguments->wish.no_wpe ? NULL : arg;
 		return 0;
 	case PACK_OPTION_VOCAB:
-		pack_parse_vocab(arguments, arg);
+		pack_parse_size(arguments, arg, "--vocab", GW_MAX_TABLE_ROWS,
+				&arguments->wish.n_vocab);
+		return 0;
+	case PACK_OPTION_EMBD:
+		pack_parse_size(arguments, arg, "--embd", GW_MAX_N_EMBD, &arguments->raw_n_embd);
 		return 0;
 	case PACK_OPTION_FORCE:
 		arguments->force = true;
@@ -94,14 +102,12 @@ static error_t pack_parse(int key, char *arg, struct argp_state *state)
 	case PACK_OPTION_ALL:
 		pack_refuse(arguments, "packs of all tensors (--all); it takes wte and wpe");
 		return 0;
-	case ARGP_KEY_ARG:
-		arguments->input = arg;
-		if (++arguments->n_inputs == 2)
-			pack_refuse(arguments, "checkpoints of several files given one by one; "
-					       "give it their directory or index");
+	case ARGP_KEY_ARGS:
+		arguments->inputs = state->argv + state->next;
+		arguments->n_inputs = (size_t)(state->argc - state->next);
 		return 0;
 	case ARGP_KEY_END:
-		if (!arguments->input)
+		if (!arguments->n_inputs)
 			argp_error(state, "INPUT is missing");
 		if (!arguments->output)
 			argp_error(state, "-o OUT.gpt2w is missing");
@@ -114,10 +120,10 @@ static error_t pack_parse(int key, char *arg, struct argp_state *state)
 static const struct argp pack_argp = {
 	.options = pack_options,
 	.parser = pack_parse,
-	.args_doc = "INPUT -o OUT.gpt2w",
+	.args_doc = "INPUT... -o OUT.gpt2w",
 	.doc = "Convert a checkpoint's embedding tables into a pack."
-	       "\vINPUT is a safetensors file, the model.safetensors.index.json of a sharded "
-	       "checkpoint, or a directory that holds either. The tables are found by their names, "
+	       "\vINPUT is a checkpoint, whatever its wrapping: gpt2-pack(1) lists them. Several "
+	       "make one, such as wte.npy wpe.npy. The tables are found by their names, "
 	       "wte.weight and wpe.weight, with or without the prefixes transformer., model., "
 	       "module. and _orig_mod.; --wte and --wpe name them otherwise.",
 };
@@ -208,6 +214,7 @@ enum tool_exit pack_command_pack(int argc, char **argv)
 	struct pack_source *source = NULL;
 	struct gw_digest content_id;
 	struct pack_plan plan;
+	const char *subject;
 	uint64_t bytes = 0;
 	char names[PACK_NAMES_TEXT_BYTES];
 	int code;
@@ -215,12 +222,15 @@ enum tool_exit pack_command_pack(int argc, char **argv)
 	argp_parse(&pack_argp, argc, argv, 0, NULL, &arguments);
 	if (arguments.refused)
 		return arguments.refused;
-	code = pack_source_open(arguments.input, &source, &error);
+	/* a message about several inputs names the one that it is about */
+	subject = arguments.n_inputs == 1 ? arguments.inputs[0] : NULL;
+	code = pack_source_open_all((const char *const *)arguments.inputs, arguments.n_inputs,
+				    arguments.raw_n_embd, &source, &error);
 	if (code != GW_OK)
-		return pack_fail_making(arguments.input, &error, TOOL_INPUT);
+		return pack_fail_making(subject, &error, TOOL_INPUT);
 	code = pack_plan_make(source, &arguments.wish, &plan, &error);
 	if (code != GW_OK) {
-		enum tool_exit exit_code = tool_fail(arguments.input, &error);
+		enum tool_exit exit_code = tool_fail(subject, &error);
 
 		tool_say("it holds %s", pack_names_text(source, names));
 		pack_source_free(source);

@@ -89,7 +89,7 @@ const char *pack_kind_phrase(enum pack_kind kind)
 	case PACK_KIND_JSON:
 		return "a JSON text";
 	case PACK_KIND_GPT2W:
-		return "a pack already";
+		return "a pack";
 	case PACK_KIND_LFS:
 		return "a Git LFS pointer and not the weights themselves (git lfs pull fetches "
 		       "them)";
@@ -104,7 +104,7 @@ const char *pack_kind_phrase(enum pack_kind kind)
 	case PACK_KIND_GGUF:
 		return "a GGUF file, which this release does not read";
 	case PACK_KIND_NPY:
-		return "a NumPy array (.npy), which this release does not read";
+		return "a NumPy array (.npy)";
 	case PACK_KIND_HDF5:
 		return "an HDF5 file (Keras), which this release does not read";
 	case PACK_KIND_LLMC:

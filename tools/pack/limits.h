@@ -71,3 +71,11 @@
 #define PACK_GATHER_PAGE_BYTES UINT64_C(4096)
 #define PACK_MAX_GATHER_PAGES (UINT64_C(1) << 20)
 #define PACK_MAX_GATHER_FACTOR UINT64_C(4)
+/*
+ * Rows of a column-major array that are put together in memory at once. The file is gone through as
+ * often as the array has such bands: 5 times for GPT-2's wte, 11 times for GPT-2 XL's.
+ */
+#define PACK_BAND_BYTES (UINT64_C(32) << 20)
+/* Fewer rows at once would mean a read of a few bytes for each of an array's columns. A row may have
+ * 2 MiB then, half a million elements in f32. */
+#define PACK_BAND_MIN_ROWS UINT64_C(16)

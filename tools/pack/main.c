@@ -24,7 +24,7 @@ static const struct {
 static const char pack_doc[] =
 	"Packs of GPT-2's embedding tables: convert, make, inspect, verify and export them."
 	"\vCommands:\n"
-	"  pack INPUT -o OUT.gpt2w         convert a safetensors checkpoint\n"
+	"  pack INPUT... -o OUT.gpt2w      convert a checkpoint\n"
 	"  init -o OUT.gpt2w               make fresh random tables\n"
 	"  info FILE [--json]              say what a pack or a checkpoint holds\n"
 	"  verify FILE...                  check every byte of packs\n"

@@ -9,8 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "format/directory.h"
 #include "tools/pack/archive.h"
 #include "tools/pack/config.h"
+#include "tools/pack/formats.h"
 #include "tools/pack/kind.h"
 #include "tools/pack/limits.h"
 #include "tools/pack/safetensors.h"
@@ -93,6 +95,16 @@ int pack_source_take_file(struct pack_source *source, struct pack_file *file,
 	return GW_OK;
 }
 
+void pack_file_stem(const struct pack_file *file, char out[PACK_STEM_BYTES])
+{
+	const char *dot = strrchr(file->name, '.');
+	size_t n = dot && dot > file->name ? (size_t)(dot - file->name) : strlen(file->name);
+
+	/* a name of a file has at most 255 bytes; the last one of out stays NUL */
+	memset(out, 0, PACK_STEM_BYTES);
+	gw_string_put((uint8_t *)out, PACK_STEM_BYTES, file->name, n);
+}
+
 static int pack_single_open(int folder_fd, struct pack_file *file, struct pack_source *source,
 			    struct gw_error *error)
 {
@@ -112,6 +124,8 @@ static const struct {
 		    struct gw_error *error);
 } pack_openers[] = {
 	{ PACK_KIND_JSON, pack_sharded_open },
+	{ PACK_KIND_NPY, pack_npy_open },
+	{ PACK_KIND_GPT2W, pack_repack_open },
 	{ PACK_KIND_SAFETENSORS, pack_single_open },
 	{ PACK_KIND_UNKNOWN, pack_single_open },
 	{ PACK_KIND_ZIP, pack_archive_open },
@@ -134,6 +148,8 @@ static int pack_open_kind(int folder_fd, struct pack_file *file, struct pack_sou
 		for (size_t i = 0; i < sizeof pack_openers / sizeof pack_openers[0] && !open; i++)
 			if (pack_openers[i].kind == kind)
 				open = pack_openers[i].open;
+		if (pack_raw_is(file))
+			open = pack_raw_open;
 		code = open ? open(folder_fd, file, source, error) :
 			      gw_fail(error, GW_E_SOURCE_KIND, 0, "%s is %s",
 				      gw_quote(file->name, strlen(file->name), quoted,
@@ -200,21 +216,34 @@ static int pack_open_path(const char *path, struct pack_source *source, struct g
 	return code;
 }
 
+static int pack_open_one(const char *path, struct pack_source *source, struct gw_error *error)
+{
+	int folder_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int code;
+
+	if (folder_fd < 0)
+		return pack_open_path(path, source, error);
+	code = pack_open_folder(folder_fd, source, error);
+	close(folder_fd);
+	return code;
+}
+
 int pack_source_open(const char *path, struct pack_source **out_source, struct gw_error *error)
 {
+	return pack_source_open_all(&path, 1, 0, out_source, error);
+}
+
+int pack_source_open_all(const char *const *paths, size_t n, uint64_t raw_n_embd,
+			 struct pack_source **out_source, struct gw_error *error)
+{
 	struct pack_source *source = calloc(1, sizeof *source);
-	int folder_fd;
 	int code;
 
 	if (!source)
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
-	folder_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (folder_fd >= 0) {
-		code = pack_open_folder(folder_fd, source, error);
-		close(folder_fd);
-	} else {
-		code = pack_open_path(path, source, error);
-	}
+	source->raw_n_embd = raw_n_embd;
+	code = n == 1 ? pack_open_one(paths[0], source, error) :
+			pack_source_merge(paths, n, raw_n_embd, source, error);
 	if (code != GW_OK) {
 		pack_source_free(source);
 		return code;

@@ -70,6 +70,7 @@ struct pack_source {
 	struct pack_config config;
 	const struct pack_reader *reader; /* NULL: no tensor is encoded */
 	void *state;                      /* the reader's; reader->close ends it */
+	uint64_t raw_n_embd; /* columns of raw files, as the command line says; 0: nothing */
 };
 
 /*
@@ -79,6 +80,14 @@ struct pack_source {
  * GW_E_NOT_FILE, GW_E_IO, GW_E_CHANGED, GW_E_MEMORY.
  */
 int pack_source_open(const char *path, struct pack_source **out_source, struct gw_error *error);
+
+/*
+ * The same for n paths, at least one, that together are one checkpoint. raw_n_embd: the columns of
+ * raw files (.f32), 0 if nobody said. Errors: as above; GW_E_SOURCE_TABLES for two tensors of one
+ * name, GW_E_ARGUMENT for a raw file without columns.
+ */
+int pack_source_open_all(const char *const *paths, size_t n, uint64_t raw_n_embd,
+			 struct pack_source **out_source, struct gw_error *error);
 
 void pack_source_free(struct pack_source *source); /* NULL is fine */
 
@@ -109,6 +118,13 @@ void pack_list_clear(struct pack_list *list);
 /* Makes file the next of source's files and *file PACK_FILE_INIT. GW_E_MEMORY. */
 int pack_source_take_file(struct pack_source *source, struct pack_file *file,
 			  struct gw_error *error);
+
+/*
+ * The name of the tensor in a file of one: that of the file without its last ending; bytes that a
+ * name may not hold become '?'.
+ */
+#define PACK_STEM_BYTES 256
+void pack_file_stem(const struct pack_file *file, char out[PACK_STEM_BYTES]);
 
 /* Sorted by name, which makes pack_list_find possible. */
 void pack_list_sort(struct pack_list *list);

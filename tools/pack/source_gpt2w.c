@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/* A pack as a checkpoint: its tensors without the padding of their rows, every block verified. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/reader.h"
+#include "tools/pack/element.h"
+#include "tools/pack/formats.h"
+
+struct pack_repack {
+	struct gw_pack *pack;
+	uint64_t block; /* the number of the one in bytes; UINT64_MAX: none */
+	uint8_t bytes[GW_BLOCK_BYTES];
+};
+
+/* The verified block of that number. */
+static int pack_repack_block(const struct pack_file *file, struct pack_repack *repack,
+			     uint64_t block, struct gw_error *error)
+{
+	struct gw_unit unit = gw_pack_unit(repack->pack, block);
+	struct gw_error inner = GW_ERROR_INIT;
+	char quoted[128];
+	int code;
+
+	if (repack->block == block)
+		return GW_OK;
+	repack->block = UINT64_MAX;
+	code = pack_file_read(file, repack->bytes, unit.size_bytes, unit.offset_bytes, error);
+	if (code != GW_OK)
+		return code;
+	code = gw_pack_verify_unit(repack->pack, block, repack->bytes, &inner);
+	if (code != GW_OK)
+		return gw_fail(error, code, inner.offset, "%s: %s",
+			       gw_quote(file->name, strlen(file->name), quoted, sizeof quoted),
+			       inner.message);
+	repack->block = block;
+	return GW_OK;
+}
+
+static int pack_repack_read(const struct pack_source *source, const struct pack_tensor *tensor,
+			    uint64_t offset, uint64_t n, uint8_t *out, struct gw_error *error)
+{
+	struct pack_repack *repack = source->state;
+	const struct gw_tensor *packed = &repack->pack->tensors[tensor->detail];
+	uint64_t payload = gw_tensor_row_payload(packed);
+
+	while (n) {
+		uint64_t row = offset / payload, column = offset % payload;
+		uint64_t at = row * packed->row_bytes + column;
+		uint64_t in_block = at % GW_BLOCK_BYTES;
+		uint64_t step = payload - column;
+		int code = pack_repack_block(&source->files[0], repack,
+					     packed->first_block + at / GW_BLOCK_BYTES, error);
+
+		if (code != GW_OK)
+			return code;
+		if (step > GW_BLOCK_BYTES - in_block)
+			step = GW_BLOCK_BYTES - in_block;
+		if (step > n)
+			step = n;
+		memcpy(out, repack->bytes + in_block, step);
+		out += step;
+		offset += step;
+		n -= step;
+	}
+	return GW_OK;
+}
+
+static void pack_repack_close(void *state)
+{
+	struct pack_repack *repack = state;
+
+	gw_pack_free(repack->pack);
+	free(repack);
+}
+
+static const struct pack_reader pack_repack_reader = { pack_repack_read, pack_repack_close };
+
+static int pack_repack_list(struct pack_source *source, const struct gw_pack *pack,
+			    struct gw_error *error)
+{
+	int code = GW_OK;
+
+	for (uint32_t i = 0; code == GW_OK && i < pack->superblock.n_tensors; i++) {
+		const struct gw_tensor *packed = &pack->tensors[i];
+		struct pack_tensor tensor = {
+			.name = (char *)(uintptr_t)packed->name,
+			.element = pack_element_find(packed->dtype == GW_F32 ? "F32" :
+						     packed->dtype == GW_F16 ? "F16" :
+									       "BF16"),
+			.rank = packed->rank,
+			.size_bytes = packed->row_count * gw_tensor_row_payload(packed),
+			.offset_bytes = packed->data_offset,
+			.encoded = true,
+			.detail = i,
+			.canonical = packed == pack->wte ? GW_WTE_NAME :
+				     packed == pack->wpe ? GW_WPE_NAME :
+							   NULL,
+		};
+
+		memcpy(tensor.shape, packed->shape, sizeof tensor.shape);
+		code = pack_list_add(&source->tensors, &tensor, error);
+	}
+	return code;
+}
+
+int pack_repack_open(int folder_fd, struct pack_file *file, struct pack_source *source,
+		     struct gw_error *error)
+{
+	struct pack_repack *repack = calloc(1, sizeof *repack);
+	struct gw_error inner = GW_ERROR_INIT;
+	char quoted[128];
+	int code;
+
+	(void)folder_fd;
+	if (!repack)
+		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+	source->format = "gpt2w";
+	source->state = repack;
+	source->reader = &pack_repack_reader;
+	repack->block = UINT64_MAX;
+	code = pack_source_take_file(source, file, error);
+	if (code != GW_OK)
+		return code;
+	file = &source->files[0];
+	code = gw_pack_open_fd(file->fd, &repack->pack, &inner);
+	if (code != GW_OK) {
+		gw_fail(error, code, inner.offset, "%s: %s",
+			gw_quote(file->name, strlen(file->name), quoted, sizeof quoted),
+			inner.message);
+		if (error)
+			error->sys_errno = inner.sys_errno;
+		return code;
+	}
+	source->config.n_layer = repack->pack->superblock.n_layer;
+	source->config.n_head = repack->pack->superblock.n_head;
+	return pack_repack_list(source, repack->pack, error);
+}
