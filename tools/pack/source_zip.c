@@ -14,6 +14,7 @@ static const struct {
 	int (*open)(struct pack_zip *zip, struct pack_source *source, struct gw_error *error);
 } pack_archives[] = {
 	{ pack_torch_zip_takes, pack_torch_zip_open },
+	{ pack_npz_takes, pack_npz_open },
 };
 
 int pack_archive_open(int folder_fd, struct pack_file *file, struct pack_source *source,
