@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/pack/command.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "format/dtype.h"
+#include "tools/pack/file.h"
+#include "tools/pack/kind.h"
 
 enum tool_exit pack_parse_dtype_option(const char *text, unsigned *out_dtype)
 {
@@ -35,6 +39,24 @@ static void pack_drop_name(const char *subject, struct gw_error *error)
 		memmove(error->message, error->message + n + 2, strlen(error->message + n + 2) + 1);
 }
 
+/* The way round a kind of file that is recognised only, as lines that can be copied. */
+static void pack_say_python(const char *path)
+{
+	struct pack_file file = PACK_FILE_INIT;
+	uint8_t head[PACK_KIND_BYTES];
+	const char *python = NULL;
+	uint64_t n;
+
+	if (pack_file_open(AT_FDCWD, path, &file, NULL) != GW_OK)
+		return;
+	n = file.size_bytes < sizeof head ? file.size_bytes : sizeof head;
+	if (pack_file_read(&file, head, n, 0, NULL) == GW_OK)
+		python = pack_kind_python(pack_kind_detect(head, n));
+	pack_file_close(&file);
+	if (python)
+		fprintf(stderr, "%s\n", python);
+}
+
 enum tool_exit pack_fail_making(const char *subject, const struct gw_error *error,
 				enum tool_exit for_format)
 {
@@ -44,5 +66,7 @@ enum tool_exit pack_fail_making(const char *subject, const struct gw_error *erro
 	if (subject)
 		pack_drop_name(subject, &shown);
 	code = tool_fail(subject, &shown);
+	if (subject && shown.code == GW_E_SOURCE_KIND)
+		pack_say_python(subject);
 	return code == TOOL_VERIFY ? for_format : code;
 }

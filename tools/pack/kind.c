@@ -48,6 +48,89 @@ static bool pack_kind_is_text(const uint8_t *bytes, size_t n)
 	return true;
 }
 
+/* A varint of protobuf, of at most 5 bytes; false, with *at untouched, where there is none. */
+static bool pack_kind_varint(const uint8_t *bytes, size_t n, size_t *at, uint64_t *out)
+{
+	uint64_t value = 0;
+
+	for (size_t i = 0; i < 5 && *at + i < n; i++) {
+		value |= (uint64_t)(bytes[*at + i] & 0x7f) << 7 * i;
+		if (!(bytes[*at + i] & 0x80)) {
+			*at += i + 1;
+			*out = value;
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * An ONNX ModelProto (onnx.proto): field 1, the version of its representation, then short texts and
+ * numbers of the producer (2 to 6, 8), then field 7, the graph, whose first field is a node (1), a
+ * name (2) or a tensor (5).
+ */
+static bool pack_kind_is_onnx(const uint8_t *bytes, size_t n)
+{
+	size_t at = 2;
+	uint64_t value;
+
+	if (n < 8 || bytes[0] != 0x08 || bytes[1] < 1 || bytes[1] > 32)
+		return false;
+	while (at < n) {
+		uint8_t tag = bytes[at++];
+
+		if (!pack_kind_varint(bytes, n, &at, &value))
+			return false;
+		if (tag == 0x28) /* model_version */
+			continue;
+		if (tag == 0x3a)
+			return value > 1 && at < n && strchr("\x0a\x12\x2a", bytes[at]) &&
+			       bytes[at];
+		if (!strchr("\x12\x1a\x22\x32\x42", tag) || !tag || value > n - at)
+			return false;
+		at += value;
+	}
+	return false;
+}
+
+/* A short text of msgpack that is a plain name; its length with the byte before it, or 0. */
+static size_t pack_kind_key(const uint8_t *bytes, size_t n)
+{
+	size_t length = n && (bytes[0] & 0xe0) == 0xa0 ? bytes[0] & 0x1f : 0;
+
+	if (length == 0 || length + 1 > n)
+		return 0;
+	for (size_t i = 1; i <= length; i++) {
+		if (bytes[i] < 0x21 || bytes[i] > 0x7e)
+			return 0;
+	}
+	return length + 1;
+}
+
+/*
+ * Flax's msgpack (flax.serialization): maps within maps, all keys names, down to an array, which is
+ * the extension of type 1.
+ */
+static bool pack_kind_is_flax(const uint8_t *bytes, size_t n)
+{
+	size_t at = 0;
+
+	while (at < n && ((bytes[at] > 0x80 && bytes[at] <= 0x8f) || bytes[at] == 0xde)) {
+		size_t key;
+
+		at += bytes[at] == 0xde ? 3 : 1;
+		key = at < n ? pack_kind_key(bytes + at, n - at) : 0;
+		if (key == 0)
+			return false;
+		at += key;
+	}
+	/* of a length of 8, 16 or 32 bits */
+	if (at == 0 || at >= n || bytes[at] < 0xc7 || bytes[at] > 0xc9)
+		return false;
+	at += 1 + ((size_t)1 << (bytes[at] - 0xc7));
+	return at < n && bytes[at] == 1;
+}
+
 enum pack_kind pack_kind_detect(const uint8_t *bytes, size_t n)
 {
 	size_t blank = 0;
@@ -70,6 +153,10 @@ enum pack_kind pack_kind_detect(const uint8_t *bytes, size_t n)
 	 */
 	if (n >= 8 && memcmp(bytes + 4, "\0\0\0\0", 4) == 0)
 		return PACK_KIND_SAFETENSORS;
+	if (pack_kind_is_onnx(bytes, n))
+		return PACK_KIND_ONNX;
+	if (pack_kind_is_flax(bytes, n))
+		return PACK_KIND_FLAX;
 	while (blank < n && strchr("\t\n\r ", bytes[blank]) && bytes[blank])
 		blank++;
 	if (pack_kind_is_html((const char *)bytes + blank, n - blank))
@@ -106,7 +193,12 @@ const char *pack_kind_phrase(enum pack_kind kind)
 	case PACK_KIND_NPY:
 		return "a NumPy array (.npy)";
 	case PACK_KIND_HDF5:
-		return "an HDF5 file (Keras), which this release does not read";
+		return "an HDF5 file (Keras), which is not read; Python can make an npz of it";
+	case PACK_KIND_ONNX:
+		return "an ONNX model, which is not read; Python can make an npz of it";
+	case PACK_KIND_FLAX:
+		return "a Flax checkpoint (msgpack), which is not read; Python can make an npz of "
+		       "it";
 	case PACK_KIND_LLMC:
 		return "an llm.c checkpoint, which this release does not read";
 	case PACK_KIND_TFLITE:
@@ -121,4 +213,28 @@ const char *pack_kind_phrase(enum pack_kind kind)
 		break;
 	}
 	return "no kind of file that this release knows";
+}
+
+const char *pack_kind_python(enum pack_kind kind)
+{
+	switch (kind) {
+	case PACK_KIND_HDF5:
+		return "import h5py, numpy; a = {}; p = lambda n: n.split(\"/\")[-2:-1]\n"
+		       "h5py.File(\"FILE\", \"r\").visititems(lambda n, d: a.update({p(n)[0]: "
+		       "d[()]}) if hasattr(d, \"shape\") and p(n) in ([\"wte\"], [\"wpe\"]) else "
+		       "None); numpy.savez(\"gpt2.npz\", **a)";
+	case PACK_KIND_ONNX:
+		return "import numpy, onnx; from onnx.numpy_helper import to_array\n"
+		       "numpy.savez(\"gpt2.npz\", **{t.name.split(\".\")[-2]: to_array(t) for t in "
+		       "onnx.load(\"FILE\").graph.initializer if "
+		       "t.name.endswith((\"wte.weight\", \"wpe.weight\"))})";
+	case PACK_KIND_FLAX:
+		return "import msgpack, numpy; m = msgpack.unpackb(open(\"FILE\", \"rb\").read(), "
+		       "ext_hook=lambda c, b: (lambda s, t, d: numpy.frombuffer(d, "
+		       "t).reshape(s))(*msgpack.unpackb(b)))\n"
+		       "m = m.get(\"transformer\", m); numpy.savez(\"gpt2.npz\", **{k: "
+		       "m[k][\"embedding\"] for k in (\"wte\", \"wpe\")})";
+	default:
+		return NULL;
+	}
 }

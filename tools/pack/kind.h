@@ -19,6 +19,8 @@ enum pack_kind {
 	PACK_KIND_GGUF,
 	PACK_KIND_NPY,
 	PACK_KIND_HDF5,
+	PACK_KIND_ONNX,
+	PACK_KIND_FLAX,
 	PACK_KIND_LLMC,
 	PACK_KIND_TFLITE,
 	PACK_KIND_COMPRESSED,
@@ -34,3 +36,6 @@ enum pack_kind pack_kind_detect(const uint8_t *bytes, size_t n);
 
 /* "a Git LFS pointer, not the file itself: run git lfs pull" … */
 const char *pack_kind_phrase(enum pack_kind kind);
+
+/* Two lines of Python that make gpt2.npz of such a file called FILE; NULL: there are none. */
+const char *pack_kind_python(enum pack_kind kind);

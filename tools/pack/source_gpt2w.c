@@ -13,13 +13,44 @@ struct pack_repack {
 	uint8_t bytes[GW_BLOCK_BYTES];
 };
 
+static int pack_repack_fail(const struct pack_file *file, const struct gw_error *inner,
+			    struct gw_error *error)
+{
+	char quoted[128];
+
+	gw_fail(error, inner->code, inner->offset, "%s: %s",
+		gw_quote(file->name, strlen(file->name), quoted, sizeof quoted), inner->message);
+	if (error)
+		error->sys_errno = inner->sys_errno;
+	return inner->code;
+}
+
+/* The zero bytes around the tensors, which belong to no block. */
+static int pack_repack_gaps(const struct pack_file *file, const struct gw_pack *pack,
+			    struct gw_error *error)
+{
+	uint8_t *bytes = malloc(GW_HUGE_PAGE_BYTES); /* no unit is larger */
+	struct gw_error inner = GW_ERROR_INIT;
+	int code = bytes ? GW_OK : gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+
+	for (uint64_t i = pack->superblock.n_blocks;
+	     code == GW_OK && i < gw_pack_unit_count(pack); i++) {
+		struct gw_unit unit = gw_pack_unit(pack, i);
+
+		code = pack_file_read(file, bytes, unit.size_bytes, unit.offset_bytes, error);
+		if (code == GW_OK && gw_pack_verify_unit(pack, i, bytes, &inner) != GW_OK)
+			code = pack_repack_fail(file, &inner, error);
+	}
+	free(bytes);
+	return code;
+}
+
 /* The verified block of that number. */
 static int pack_repack_block(const struct pack_file *file, struct pack_repack *repack,
 			     uint64_t block, struct gw_error *error)
 {
 	struct gw_unit unit = gw_pack_unit(repack->pack, block);
 	struct gw_error inner = GW_ERROR_INIT;
-	char quoted[128];
 	int code;
 
 	if (repack->block == block)
@@ -30,9 +61,7 @@ static int pack_repack_block(const struct pack_file *file, struct pack_repack *r
 		return code;
 	code = gw_pack_verify_unit(repack->pack, block, repack->bytes, &inner);
 	if (code != GW_OK)
-		return gw_fail(error, code, inner.offset, "%s: %s",
-			       gw_quote(file->name, strlen(file->name), quoted, sizeof quoted),
-			       inner.message);
+		return pack_repack_fail(file, &inner, error);
 	repack->block = block;
 	return GW_OK;
 }
@@ -109,7 +138,6 @@ int pack_repack_open(int folder_fd, struct pack_file *file, struct pack_source *
 {
 	struct pack_repack *repack = calloc(1, sizeof *repack);
 	struct gw_error inner = GW_ERROR_INIT;
-	char quoted[128];
 	int code;
 
 	(void)folder_fd;
@@ -123,16 +151,10 @@ int pack_repack_open(int folder_fd, struct pack_file *file, struct pack_source *
 	if (code != GW_OK)
 		return code;
 	file = &source->files[0];
-	code = gw_pack_open_fd(file->fd, &repack->pack, &inner);
-	if (code != GW_OK) {
-		gw_fail(error, code, inner.offset, "%s: %s",
-			gw_quote(file->name, strlen(file->name), quoted, sizeof quoted),
-			inner.message);
-		if (error)
-			error->sys_errno = inner.sys_errno;
-		return code;
-	}
+	if (gw_pack_open_fd(file->fd, &repack->pack, &inner) != GW_OK)
+		return pack_repack_fail(file, &inner, error);
 	source->config.n_layer = repack->pack->superblock.n_layer;
 	source->config.n_head = repack->pack->superblock.n_head;
-	return pack_repack_list(source, repack->pack, error);
+	code = pack_repack_gaps(file, repack->pack, error);
+	return code == GW_OK ? pack_repack_list(source, repack->pack, error) : code;
 }

@@ -85,7 +85,7 @@ static int read_all(const char *path, struct gw_error *error)
 	return code;
 }
 
-/* Each byte is in the header, in a block, or padding outside of all tensors, which is not read. */
+/* Each byte is in the header, in a block, or padding outside of all tensors. */
 START_TEST(flipped)
 {
 	const char *path = fixture_path(folder, "old.gpt2w");
@@ -109,7 +109,7 @@ START_TEST(flipped)
 		code = read_all(path, &error);
 		bytes[i] ^= 0x10;
 		n_damaged += code == GW_E_BLOCK_DIGEST;
-		ck_assert_msg(i >= first.offset_bytes || code < 0, "byte %zu", i);
+		ck_assert_msg(code < 0, "byte %zu", i);
 		if (i >= first.offset_bytes && i < first.offset_bytes + first.size_bytes) {
 			ck_assert_int_eq(code, GW_E_BLOCK_DIGEST);
 			ck_assert_ptr_nonnull(strstr(error.message, "old.gpt2w: "));
