@@ -11,8 +11,8 @@
 
 #include "format/bytes.h"
 #include "tests/fuzz/fuzz.h"
+#include "tools/common/npy.h"
 #include "tools/embed/ids.h"
-#include "tools/embed/npy.h"
 #include "tools/embed/text.h"
 
 /* Twice the ids of an input of the largest size, and the source with its buffer. */
@@ -41,8 +41,8 @@ static void check_plain(const struct embed_ids *ids, const char *name, const uin
 
 	if (width == 0 || gw_get_u32(&in, 0) == 20240520)
 		return;
-	if (bytes >= EMBED_NPY_MAGIC_BYTES &&
-	    memcmp(data, EMBED_NPY_MAGIC, EMBED_NPY_MAGIC_BYTES) == 0)
+	if (bytes >= TOOL_NPY_MAGIC_BYTES &&
+	    memcmp(data, TOOL_NPY_MAGIC, TOOL_NPY_MAGIC_BYTES) == 0)
 		return;
 	in.overrun = false;
 	FUZZ_CHECK(ids->count * width == bytes);
