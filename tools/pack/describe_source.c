@@ -74,7 +74,7 @@ static void pack_print_source(const struct pack_source *source, const struct pac
 		const char *role = pack_outlook_role(outlook, tensor);
 
 		printf("%-4s  %-8s %-20s %4zu %14" PRIu64 " %14" PRIu64 "  %s\n", role ? role : "",
-		       pack_element_name(tensor->element),
+		       pack_tensor_type(tensor),
 		       pack_shape_text(tensor->rank, tensor->shape, shape), tensor->file,
 		       tensor->offset_bytes, tensor->size_bytes,
 		       gw_quote(tensor->name, strlen(tensor->name), quoted, sizeof quoted));
@@ -91,7 +91,7 @@ static void pack_dump_tensor(const struct pack_tensor *tensor, const char *role)
 		json_array_append_new(shape, json_integer((json_int_t)tensor->shape[i]));
 	object =
 		json_pack("{s:s, s:s?, s:s?, s:s, s:o, s:I, s:I, s:I}", "name", tensor->name,
-			  "canonical", tensor->canonical, "role", role, "dtype", pack_element_name(tensor->element), "shape", shape, "file",
+			  "canonical", tensor->canonical, "role", role, "dtype", pack_tensor_type(tensor), "shape", shape, "file",
 			  (json_int_t)tensor->file, "offset", (json_int_t)tensor->offset_bytes,
 			  "bytes", (json_int_t)tensor->size_bytes);
 	json_dumpf(object, stdout, 0);

@@ -44,15 +44,15 @@ int pack_element_find(const char *name)
 
 const char *pack_element_name(int element)
 {
-	return pack_elements[element].name;
+	return element == PACK_ELEMENT_UNKNOWN ? "unknown" : pack_elements[element].name;
 }
 
 unsigned pack_element_bits(int element)
 {
-	return pack_elements[element].bits;
+	return element == PACK_ELEMENT_UNKNOWN ? 0 : pack_elements[element].bits;
 }
 
 unsigned pack_element_dtype(int element)
 {
-	return pack_elements[element].dtype;
+	return element == PACK_ELEMENT_UNKNOWN ? GW_DTYPE_NONE : pack_elements[element].dtype;
 }

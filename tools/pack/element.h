@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 /* Index into the table; names and sizes are those of the safetensors specification. */
+/* Of PACK_ELEMENT_UNKNOWN the name is "unknown", and there are no bits and no dtype. */
 enum pack_element { PACK_ELEMENT_UNKNOWN = -1 };
 
 /* The number of what other formats have and safetensors has not: listed as "other", never read. */

@@ -118,7 +118,7 @@ static int pack_table_check(struct pack_table *table, const struct pack_wish *wi
 	if (table->from == GW_DTYPE_NONE)
 		return gw_fail(error, GW_E_SOURCE_TABLES, GW_NO_OFFSET,
 			       "\"%s\" has the type %s; a table has F64, F32, F16 or BF16",
-			       quoted, pack_element_name(tensor->element));
+			       quoted, pack_tensor_type(tensor));
 	table->to = wish->dtype != GW_DTYPE_NONE ? wish->dtype :
 		    table->from == PACK_F64      ? GW_F32 :
 						   table->from;
@@ -209,7 +209,10 @@ static void pack_plan_note(struct pack_plan *plan)
 			used += (size_t)snprintf(part + used, sizeof part - used,
 						 ", first %" PRIu64 " of %" PRIu64 " rows",
 						 table->rows, table->tensor->shape[0]);
-		if (table->from != table->to)
+		if (table->tensor->stored)
+			used += (size_t)snprintf(part + used, sizeof part - used, ", from %s",
+						 table->tensor->stored);
+		else if (table->from != table->to)
 			used += (size_t)snprintf(part + used, sizeof part - used, ", from %s",
 						 pack_type_name(table->from));
 		/* a part has at most 81 + 60 + 20 bytes; of two long ones the second may be cut */

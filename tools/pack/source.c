@@ -12,6 +12,7 @@
 #include "format/directory.h"
 #include "tools/pack/archive.h"
 #include "tools/pack/config.h"
+#include "tools/pack/element.h"
 #include "tools/pack/formats.h"
 #include "tools/pack/kind.h"
 #include "tools/pack/limits.h"
@@ -68,6 +69,11 @@ struct pack_tensor *pack_list_find(const struct pack_list *list, const char *nam
 	struct pack_tensor key = { .name = (char *)(uintptr_t)name };
 
 	return list->n ? bsearch(&key, list->items, list->n, sizeof key, pack_by_name) : NULL;
+}
+
+const char *pack_tensor_type(const struct pack_tensor *tensor)
+{
+	return tensor->stored ? tensor->stored : pack_element_name(tensor->element);
 }
 
 char *pack_shape_text(unsigned rank, const uint64_t *shape, char out[PACK_SHAPE_TEXT_BYTES])

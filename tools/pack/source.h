@@ -12,7 +12,7 @@
 
 struct pack_tensor {
 	char *name;  /* valid UTF-8, may hold control characters */
-	int element; /* see element.h */
+	int element; /* of its values, see element.h; PACK_ELEMENT_UNKNOWN: nothing can read them */
 	unsigned rank;
 	uint64_t shape[GW_MAX_RANK];
 	uint64_t size_bytes; /* of its values: dense, row-major, little-endian */
@@ -28,6 +28,11 @@ struct pack_tensor {
 	 * itself, with or without a prefix, or means nothing to GPT-2.
 	 */
 	const char *canonical;
+	/*
+	 * What the format calls the type in which it stores the values, such as GGUF's "Q4_0", where
+	 * that is not the element's own; a constant, lives for ever. NULL: the element says it.
+	 */
+	const char *stored;
 };
 
 /* A growing list; pack_list_clear ends it. */
@@ -103,6 +108,9 @@ uint64_t pack_source_bytes(const struct pack_source *source);
 
 /* Its name as provenance records it: that of its first file. */
 const char *pack_source_name(const struct pack_source *source);
+
+/* "F32", or in what the format stores the values. */
+const char *pack_tensor_type(const struct pack_tensor *tensor);
 
 /* "[50257, 768]". Returns out. */
 #define PACK_SHAPE_TEXT_BYTES 192
