@@ -189,7 +189,7 @@ const char *pack_kind_phrase(enum pack_kind kind)
 	case PACK_KIND_PICKLE:
 		return "a Python pickle that is no checkpoint as torch.save writes it";
 	case PACK_KIND_GGUF:
-		return "a GGUF file, which this release does not read";
+		return "a GGUF file";
 	case PACK_KIND_NPY:
 		return "a NumPy array (.npy)";
 	case PACK_KIND_HDF5:

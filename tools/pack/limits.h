@@ -24,6 +24,15 @@
  * checkpoints have 200. */
 #define PACK_MAX_FILES 512
 /*
+ * All of a GGUF file that is before its data. It is gone through once and not kept; the largest
+ * vocabularies (262,144 tokens, 514,906 merges) take some 20 MiB.
+ */
+#define PACK_MAX_GGUF_BYTES (UINT64_C(128) << 20)
+/* Key/value pairs of a GGUF file: 24 bytes each, so that duplicates are found. Files have 20 to 60. */
+#define PACK_MAX_GGUF_PAIRS UINT64_C(16384)
+/* Arrays in arrays; the specification allows them, no published file has any. */
+#define PACK_MAX_GGUF_DEPTH 8
+/*
  * Large enough for sequential reads at full speed, small enough to stay in the cache between
  * reading, hashing and converting; a multiple of every element size.
  */

@@ -14,6 +14,7 @@
 #include "tools/pack/config.h"
 #include "tools/pack/element.h"
 #include "tools/pack/formats.h"
+#include "tools/pack/gguf.h"
 #include "tools/pack/kind.h"
 #include "tools/pack/limits.h"
 #include "tools/pack/safetensors.h"
@@ -132,6 +133,7 @@ static const struct {
 	{ PACK_KIND_JSON, pack_sharded_open },
 	{ PACK_KIND_NPY, pack_npy_open },
 	{ PACK_KIND_GPT2W, pack_repack_open },
+	{ PACK_KIND_GGUF, pack_gguf_open },
 	{ PACK_KIND_SAFETENSORS, pack_single_open },
 	{ PACK_KIND_UNKNOWN, pack_single_open },
 	{ PACK_KIND_ZIP, pack_archive_open },

@@ -317,7 +317,7 @@ static const struct {
 	KIND("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", GW_E_SOURCE,
 	     "a pickle without an end"),
 	KIND("\x80\x04\x95\x10\0\0\0\0\0\0\0}", GW_E_SOURCE_KIND, "pickle"),
-	KIND("GGUF\3\0\0\0\0\0\0\0", GW_E_SOURCE_KIND, "GGUF"),
+	KIND("GGUF\3\0\0\0\0\0\0\0", GW_E_SOURCE, "past the end"),
 	KIND("\x93NUMPY\1\0", GW_E_SOURCE, "cut off at byte 8"),
 	KIND("\x89HDF\r\n\x1a\n", GW_E_SOURCE_KIND, "HDF5"),
 	KIND("\xc6\xd7\x34\x01\3\0\0\0", GW_E_SOURCE_KIND, "llm.c"),
