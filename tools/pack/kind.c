@@ -200,7 +200,7 @@ const char *pack_kind_phrase(enum pack_kind kind)
 		return "a Flax checkpoint (msgpack), which is not read; Python can make an npz of "
 		       "it";
 	case PACK_KIND_LLMC:
-		return "an llm.c checkpoint, which this release does not read";
+		return "an llm.c checkpoint";
 	case PACK_KIND_TFLITE:
 		return "a TensorFlow Lite file, which this release does not read";
 	case PACK_KIND_COMPRESSED:

@@ -17,6 +17,7 @@
 #include "tools/pack/gguf.h"
 #include "tools/pack/kind.h"
 #include "tools/pack/limits.h"
+#include "tools/pack/llmc.h"
 #include "tools/pack/safetensors.h"
 #include "tools/pack/torch.h"
 
@@ -134,6 +135,7 @@ static const struct {
 	{ PACK_KIND_NPY, pack_npy_open },
 	{ PACK_KIND_GPT2W, pack_repack_open },
 	{ PACK_KIND_GGUF, pack_gguf_open },
+	{ PACK_KIND_LLMC, pack_llmc_open },
 	{ PACK_KIND_SAFETENSORS, pack_single_open },
 	{ PACK_KIND_UNKNOWN, pack_single_open },
 	{ PACK_KIND_ZIP, pack_archive_open },

@@ -320,7 +320,7 @@ static const struct {
 	KIND("GGUF\3\0\0\0\0\0\0\0", GW_E_SOURCE, "past the end"),
 	KIND("\x93NUMPY\1\0", GW_E_SOURCE, "cut off at byte 8"),
 	KIND("\x89HDF\r\n\x1a\n", GW_E_SOURCE_KIND, "HDF5"),
-	KIND("\xc6\xd7\x34\x01\3\0\0\0", GW_E_SOURCE_KIND, "llm.c"),
+	KIND("\xc6\xd7\x34\x01\3\0\0\0", GW_E_SOURCE, "only 8 bytes"),
 	KIND("\x89GPT2W\r\n", GW_E_TRUNCATED, ""),
 	KIND("\x1f\x8b\x08\0", GW_E_SOURCE_KIND, "compressed"),
 	KIND("\x08\x07\x12\x07pytorch\x1a\x03" "1.9:\x99\x80\x02\x0a\x05", GW_E_SOURCE_KIND, "ONNX"),
