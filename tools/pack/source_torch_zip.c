@@ -63,7 +63,6 @@ static int pack_torch_load(const struct pack_torch *torch, const struct pack_zip
 		free(bytes);
 		return code;
 	}
-	bytes[member->size_bytes] = 0;
 	*out = bytes;
 	return GW_OK;
 }
@@ -78,7 +77,7 @@ static int pack_torch_byteorder(const struct pack_torch *torch, struct gw_error 
 	if (!member)
 		return GW_OK;
 	code = pack_torch_load(torch, member, 16, &text, error);
-	if (code == GW_OK && strcmp((const char *)text, "little") != 0)
+	if (code == GW_OK && (member->size_bytes != 6 || memcmp(text, "little", 6) != 0))
 		code = pack_torch_zip_fail(
 			torch, member->offset_bytes, error,
 			"its byteorder is not \"little\": it was saved on a "

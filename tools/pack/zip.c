@@ -260,7 +260,7 @@ static int pack_zip_local(struct pack_zip_opening *opening, struct pack_zip_memb
 		differs = "name";
 	else if (header.flags != member->flags)
 		differs = "flags";
-	else if ((header.method == PACK_ZIP_DEFLATED) != member->deflated || header.method % 8)
+	else if (header.method != (member->deflated ? PACK_ZIP_DEFLATED : PACK_ZIP_STORED))
 		differs = "method";
 	else if (!pack_zip_same(header.flags, header.crc, member->crc))
 		differs = "CRC";
