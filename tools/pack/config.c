@@ -8,8 +8,8 @@
 #include "tools/pack/json.h"
 #include "tools/pack/limits.h"
 
-static int pack_config_member(const json_t *object, const char *name, uint64_t max, uint64_t *out,
-			      struct gw_error *error)
+static int pack_config_member(const json_t *object, const char *origin, const char *name,
+			      uint64_t max, uint64_t *out, struct gw_error *error)
 {
 	const json_t *value = json_object_get(object, name);
 	uint64_t number = 0;
@@ -18,15 +18,16 @@ static int pack_config_member(const json_t *object, const char *name, uint64_t m
 		return GW_OK;
 	if (!pack_json_u64(value, &number) || number > max)
 		return gw_fail(error, GW_E_SOURCE, GW_NO_OFFSET,
-			       "config.json: %s is not a whole number from 0 to %" PRIu64, name,
+			       "%s: %s is not a whole number from 0 to %" PRIu64, origin, name,
 			       max);
 	*out = number;
 	return GW_OK;
 }
 
-static int pack_config_parse(const json_t *object, struct pack_config *out, struct gw_error *error)
+static int pack_config_parse(const json_t *object, const char *origin, struct pack_config *out,
+			     struct gw_error *error)
 {
-	struct pack_config config = { 0 };
+	struct pack_config config = { .origin = origin };
 	const struct {
 		const char *name;
 		uint64_t max;
@@ -34,6 +35,7 @@ static int pack_config_parse(const json_t *object, struct pack_config *out, stru
 	} members[] = {
 		{ "n_layer", GW_MAX_N_LAYER, &config.n_layer },
 		{ "n_head", GW_MAX_N_HEAD, &config.n_head },
+		{ "n_vocab", INT64_MAX, &config.n_vocab }, /* its name in hparams.json */
 		{ "vocab_size", INT64_MAX, &config.n_vocab },
 		{ "n_ctx", INT64_MAX, &config.n_positions },
 		{ "n_positions", INT64_MAX, &config.n_positions }, /* wins over n_ctx */
@@ -41,7 +43,7 @@ static int pack_config_parse(const json_t *object, struct pack_config *out, stru
 	};
 
 	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
-		int code = pack_config_member(object, members[i].name, members[i].max,
+		int code = pack_config_member(object, origin, members[i].name, members[i].max,
 					      members[i].out, error);
 
 		if (code != GW_OK)
@@ -51,14 +53,16 @@ static int pack_config_parse(const json_t *object, struct pack_config *out, stru
 	return GW_OK;
 }
 
-int pack_config_read(int folder_fd, struct pack_config *out, struct gw_error *error)
+/* origin: the file's name, a constant. */
+static int pack_config_load(int folder_fd, const char *origin, struct pack_config *out,
+			    struct gw_error *error)
 {
 	struct pack_file file = PACK_FILE_INIT;
 	struct gw_error inner = GW_ERROR_INIT;
 	json_t *object = NULL;
 	uint64_t size_bytes;
 	char *text;
-	int code = pack_file_open(folder_fd, "config.json", &file, &inner);
+	int code = pack_file_open(folder_fd, origin, &file, &inner);
 
 	if (code == GW_E_IO && inner.sys_errno == ENOENT)
 		return GW_OK;
@@ -70,7 +74,7 @@ int pack_config_read(int folder_fd, struct pack_config *out, struct gw_error *er
 	size_bytes = file.size_bytes;
 	if (size_bytes > PACK_MAX_HEADER_BYTES) {
 		code = gw_fail(error, GW_E_SOURCE, GW_NO_OFFSET,
-			       "config.json has %" PRIu64 " bytes, at most %" PRIu64, size_bytes,
+			       "%s has %" PRIu64 " bytes, at most %" PRIu64, origin, size_bytes,
 			       PACK_MAX_HEADER_BYTES);
 		pack_file_close(&file);
 		return code;
@@ -82,10 +86,20 @@ int pack_config_read(int folder_fd, struct pack_config *out, struct gw_error *er
 		code = gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
 	pack_file_close(&file);
 	if (code == GW_OK && pack_json_load(text, size_bytes, 0, &object, &inner) != GW_OK)
-		code = gw_fail(error, GW_E_SOURCE, inner.offset, "config.json: %s", inner.message);
+		code = gw_fail(error, GW_E_SOURCE, inner.offset, "%s: %s", origin, inner.message);
 	free(text);
 	if (code == GW_OK)
-		code = pack_config_parse(object, out, error);
+		code = pack_config_parse(object, origin, out, error);
 	json_decref(object);
 	return code;
+}
+
+int pack_config_read(int folder_fd, struct pack_config *out, struct gw_error *error)
+{
+	return pack_config_load(folder_fd, "config.json", out, error);
+}
+
+int pack_hparams_read(int folder_fd, struct pack_config *out, struct gw_error *error)
+{
+	return pack_config_load(folder_fd, "hparams.json", out, error);
 }
