@@ -88,3 +88,9 @@
 /* Fewer rows at once would mean a read of a few bytes for each of an array's columns. A row may have
  * 2 MiB then, half a million elements in f32. */
 #define PACK_BAND_MIN_ROWS UINT64_C(16)
+/* A key of a TensorFlow checkpoint's index; names of variables have some tens of bytes, and
+ * TensorFlow 2 makes paths of attributes of them, which may have hundreds. */
+#define PACK_MAX_KEY_BYTES 4096
+/* Zeros that may stand after a tensor in a TensorFlow data file, whose writer can align tensors: to
+ * pages at most, of which the largest in use have 64 KiB. */
+#define PACK_MAX_ALIGNMENT_BYTES (UINT64_C(64) << 10)
