@@ -166,6 +166,17 @@ enum pack_kind pack_kind_detect(const uint8_t *bytes, size_t n)
 	return pack_kind_is_text(bytes, n) ? PACK_KIND_TEXT : PACK_KIND_UNKNOWN;
 }
 
+enum pack_kind pack_kind_detect_end(enum pack_kind kind, const uint8_t end[PACK_KIND_END_BYTES])
+{
+	/* a LevelDB table begins with a block, which may look like any of these */
+	bool open = kind == PACK_KIND_UNKNOWN || kind == PACK_KIND_SAFETENSORS ||
+		    kind == PACK_KIND_JSON || kind == PACK_KIND_PICKLE;
+
+	return open && memcmp(end, "\x57\xfb\x80\x8b\x24\x75\x47\xdb", PACK_KIND_END_BYTES) == 0
+		       ? PACK_KIND_TENSORFLOW
+		       : kind;
+}
+
 const char *pack_kind_phrase(enum pack_kind kind)
 {
 	switch (kind) {
@@ -209,6 +220,8 @@ const char *pack_kind_phrase(enum pack_kind kind)
 		return "a tar archive; unpack it first";
 	case PACK_KIND_TEXT:
 		return "a text";
+	case PACK_KIND_TENSORFLOW:
+		return "the index of a TensorFlow checkpoint";
 	case PACK_KIND_UNKNOWN:
 		break;
 	}

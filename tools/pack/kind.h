@@ -26,6 +26,7 @@ enum pack_kind {
 	PACK_KIND_COMPRESSED,
 	PACK_KIND_TAR,
 	PACK_KIND_TEXT,
+	PACK_KIND_TENSORFLOW,
 };
 
 /* Enough to tell: tar's mark is at 257. */
@@ -33,6 +34,10 @@ enum pack_kind {
 
 /* From the first n bytes of a file of size_bytes; n is the lesser of these and PACK_KIND_BYTES. */
 enum pack_kind pack_kind_detect(const uint8_t *bytes, size_t n);
+
+/* The kind that a file's last 8 bytes say, where the first ones (kind) leave room for doubt. */
+#define PACK_KIND_END_BYTES 8
+enum pack_kind pack_kind_detect_end(enum pack_kind kind, const uint8_t end[PACK_KIND_END_BYTES]);
 
 /* "a Git LFS pointer, not the file itself: run git lfs pull" … */
 const char *pack_kind_phrase(enum pack_kind kind);

@@ -19,6 +19,7 @@
 #include "tools/pack/limits.h"
 #include "tools/pack/llmc.h"
 #include "tools/pack/safetensors.h"
+#include "tools/pack/source_tf.h"
 #include "tools/pack/torch.h"
 
 int pack_list_add(struct pack_list *list, const struct pack_tensor *tensor, struct gw_error *error)
@@ -137,6 +138,7 @@ static const struct {
 	{ PACK_KIND_GGUF, pack_gguf_open },
 	{ PACK_KIND_LLMC, pack_llmc_open },
 	{ PACK_KIND_SAFETENSORS, pack_single_open },
+	{ PACK_KIND_TENSORFLOW, pack_tf_open },
 	{ PACK_KIND_UNKNOWN, pack_single_open },
 	{ PACK_KIND_ZIP, pack_archive_open },
 	{ PACK_KIND_TORCH_LEGACY, pack_torch_legacy_open },
@@ -151,10 +153,13 @@ static int pack_open_kind(int folder_fd, struct pack_file *file, struct pack_sou
 	int (*open)(int, struct pack_file *, struct pack_source *, struct gw_error *) = NULL;
 	enum pack_kind kind;
 	char quoted[128];
+	uint8_t end[PACK_KIND_END_BYTES] = { 0 };
 	int code = pack_file_read(file, head, n, 0, error);
 
+	if (code == GW_OK && file->size_bytes >= sizeof end)
+		code = pack_file_read(file, end, sizeof end, file->size_bytes - sizeof end, error);
 	if (code == GW_OK) {
-		kind = pack_kind_detect(head, n);
+		kind = pack_kind_detect_end(pack_kind_detect(head, n), end);
 		for (size_t i = 0; i < sizeof pack_openers / sizeof pack_openers[0] && !open; i++)
 			if (pack_openers[i].kind == kind)
 				open = pack_openers[i].open;
@@ -176,7 +181,9 @@ static int pack_open_folder(int folder_fd, struct pack_source *source, struct gw
 	static const char *const names[] = { "model.safetensors", "model.safetensors.index.json",
 					     "pytorch_model.bin" };
 	static const char *const others[] = { "pytorch_model.bin.index.json", "tf_model.h5",
-					      "flax_model.msgpack", "model.ckpt.index", "ckpt.pt" };
+					      "flax_model.msgpack", "ckpt.pt" };
+	struct pack_file index = PACK_FILE_INIT;
+	int found;
 
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
 		struct pack_file file = PACK_FILE_INIT;
@@ -193,6 +200,9 @@ static int pack_open_folder(int folder_fd, struct pack_source *source, struct gw
 		code = pack_open_kind(folder_fd, &file, source, error);
 		return code == GW_OK ? pack_config_read(folder_fd, &source->config, error) : code;
 	}
+	found = pack_tf_open_folder(folder_fd, &index, error);
+	if (found <= 0)
+		return found == GW_OK ? pack_open_kind(folder_fd, &index, source, error) : found;
 	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
 		if (faccessat(folder_fd, others[i], F_OK, 0) == 0)
 			return gw_fail(error, GW_E_SOURCE_KIND, GW_NO_OFFSET,
@@ -211,7 +221,7 @@ static int pack_open_path(const char *path, struct pack_source *source, struct g
 	const char *slash = strrchr(path, '/');
 	char *folder;
 	int folder_fd;
-	int code = pack_file_open(AT_FDCWD, path, &file, error);
+	int code = pack_tf_open_prefix(path, &file, error);
 
 	if (code != GW_OK)
 		return code;
