@@ -236,7 +236,7 @@ static int pack_run_global(struct pack_machine *machine)
 static int pack_run_stack_global(struct pack_machine *machine)
 {
 	const struct pack_pickle_node *nodes[2];
-	uint32_t top[2];
+	uint32_t top[2] = { 0 };
 	int code = GW_OK;
 
 	for (uint32_t i = 0; i < 2; i++) {
