@@ -223,7 +223,7 @@ static bool pack_zip_same(uint16_t flags, uint64_t local, uint64_t entry)
 static int pack_zip_local(struct pack_zip_opening *opening, struct pack_zip_member *member,
 			  struct gw_error *error)
 {
-	uint8_t fixed[PACK_ZIP_LOCAL_BYTES];
+	uint8_t fixed[PACK_ZIP_LOCAL_BYTES] = { 0 };
 	struct gw_bytes window = gw_bytes_read(fixed, sizeof fixed);
 	struct pack_zip_header header = { 0 };
 	uint64_t at = member->offset_bytes, rest;
@@ -283,7 +283,7 @@ static int pack_zip_descriptor(const struct pack_zip_opening *opening,
 			       const struct pack_zip_member *member, uint64_t end, uint64_t next,
 			       struct gw_error *error)
 {
-	uint8_t bytes[24];
+	uint8_t bytes[24] = { 0 };
 	struct gw_bytes window = gw_bytes_read(bytes, sizeof bytes);
 	uint64_t n = next - end, mark_bytes = n == 16 || n == 24 ? 4 : 0;
 	unsigned size_bytes = n < 20 ? 4 : 8;

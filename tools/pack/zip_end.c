@@ -32,7 +32,7 @@ static int pack_zip_find_end(const struct pack_file *file, uint8_t record[PACK_Z
 	uint64_t room = PACK_ZIP_END_BYTES + UINT16_MAX;
 	uint64_t n = file->size_bytes < room ? file->size_bytes : room;
 	uint64_t first = file->size_bytes - n, at = n;
-	uint8_t *tail = malloc(n + 1);
+	uint8_t *tail = calloc(n + 1, 1);
 	struct gw_bytes window = gw_bytes_read(tail, n);
 	int code;
 
@@ -73,7 +73,8 @@ static bool pack_zip_agrees(struct gw_bytes *record, uint64_t offset, unsigned n
 static int pack_zip_find_end64(const struct pack_file *file, struct gw_bytes *record, uint64_t *at,
 			       struct pack_zip_end *end, struct gw_error *error)
 {
-	uint8_t locator[PACK_ZIP_LOCATOR_BYTES], record64[PACK_ZIP_END64_BYTES];
+	uint8_t locator[PACK_ZIP_LOCATOR_BYTES] = { 0 };
+	uint8_t record64[PACK_ZIP_END64_BYTES] = { 0 };
 	struct gw_bytes window = gw_bytes_read(locator, sizeof locator);
 	struct gw_bytes wide = gw_bytes_read(record64, sizeof record64);
 	uint64_t locator_at, record_at;
@@ -119,7 +120,7 @@ static int pack_zip_find_end64(const struct pack_file *file, struct gw_bytes *re
 int pack_zip_end_read(const struct pack_file *file, struct pack_zip_end *out,
 		      struct gw_error *error)
 {
-	uint8_t bytes[PACK_ZIP_END_BYTES];
+	uint8_t bytes[PACK_ZIP_END_BYTES] = { 0 };
 	struct gw_bytes record = gw_bytes_read(bytes, sizeof bytes);
 	struct pack_zip_end end;
 	uint64_t at = 0, directory_end;

@@ -53,7 +53,7 @@ static const struct {
 
 START_TEST(reads_outside_give_zero_and_are_noticed)
 {
-	uint8_t data[16], out[17];
+	uint8_t data[16] = { 0 }, out[17];
 	struct gw_bytes bytes = gw_bytes_read(data, sizeof data);
 
 	memset(data, 0xff, sizeof data);
