@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Python pickles as torch.save writes them, read by an interpreter that calls nothing: a fixed list of
- * opcodes (pickle.c) builds values, a fixed list of globals (pickle_global.c) has a meaning, and
- * anything else is refused with the opcode, the global and the offset. Values are numbered; containers
- * may hold themselves, so nothing here or in a caller follows them recursively.
+ * Python pickles as torch.save writes them, read by an interpreter that calls nothing: a fixed list
+ * of opcodes (pickle.c) builds values, a fixed list of globals (pickle_global.c) has a meaning, and
+ * anything else is refused with the opcode, the global and the offset. Values are numbered;
+ * containers may hold themselves, so nothing here or in a caller follows them recursively.
  */
 #pragma once
 

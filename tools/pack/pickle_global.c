@@ -71,8 +71,8 @@ const struct pack_global *pack_global_at(int64_t number)
 }
 
 /*
- * Fills items with the nodes of a tuple of least to most; false if it is none. Lists do not do: what is
- * checked here is read again later, and a pickle could change them in between.
+ * Fills items with the nodes of a tuple of least to most; false if it is none. Lists do not do:
+ * what is checked here is read again later, and a pickle could change them in between.
  */
 static bool pack_global_items(const struct pack_pickle *pickle, uint32_t tuple, uint32_t least,
 			      uint32_t most, uint32_t *items)

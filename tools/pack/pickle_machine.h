@@ -19,7 +19,7 @@ struct pack_machine {
 	bool stopped;
 };
 
-/* Where the operand is: a number of n bytes (signed or not), or text behind its length of n bytes. */
+/* What the operand is: a number of n bytes, text behind its length of n bytes, or two lines. */
 enum pack_operand { PACK_NUMBER, PACK_SIGNED, PACK_TEXT, PACK_LINES };
 
 struct pack_opcode {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * PyTorch before 1.6: five pickles (a magic number, the protocol, facts about the machine, the object,
- * the keys of the storages), then for each key a u64 number of elements and these.
+ * PyTorch before 1.6: five pickles (a magic number, the protocol, facts about the machine, the
+ * object, the keys of the storages), then for each key a u64 number of elements and these.
  */
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* PyTorch since 1.6: ROOT/data.pkl, ROOT/data/KEY for each storage, ROOT/version, ROOT/byteorder … */
+/* PyTorch since 1.6: ROOT/data.pkl, ROOT/data/KEY for each storage, ROOT/version and more. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,8 +159,8 @@ int pack_torch_zip_open(struct pack_zip *zip, struct pack_source *source, struct
 	if (code == GW_OK && pack_torch_part(zip, "constants.pkl"))
 		return gw_fail(
 			error, GW_E_SOURCE_KIND, 0,
-			"a TorchScript archive, which holds a program: save the model's state_dict() "
-			"with torch.save instead");
+			"a TorchScript archive, which holds a program: save the model's "
+			"state_dict() with torch.save instead");
 	if (code == GW_OK)
 		code = pack_torch_byteorder(torch, error);
 	return code == GW_OK ? pack_torch_zip_list(torch, source, error) : code;

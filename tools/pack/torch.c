@@ -120,7 +120,7 @@ static void pack_torch_strides(const struct pack_pickle_tensor *from, struct pac
 	view->dense = true;
 	view->first_bytes = from->offset * element_bytes;
 	for (unsigned i = from->rank; i-- > 0;) {
-		/* where there is but one, its stride does not matter, and may be too large to multiply */
+		/* of a single one the stride does not matter, and may be too large */
 		if (from->n == 0 || from->shape[i] == 1)
 			continue;
 		view->dense = view->dense && from->stride[i] == expected;
@@ -233,8 +233,8 @@ static int pack_torch_by_place(const void *a, const void *b)
 }
 
 /*
- * Tensors that lie in the file as they are, but over each other, can only be read one by one, not in
- * one pass over the file: they become encoded.
+ * Tensors that lie in the file as they are, but over each other, can only be read one by one, not
+ * in one pass over the file: they become encoded.
  */
 static int pack_torch_overlaps(struct pack_list *list, struct gw_error *error)
 {

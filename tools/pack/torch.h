@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * PyTorch's checkpoints: a pickle (pickle.h) describes tensors as views of storages, which lie beside
- * it; in members of a zip archive since 1.6, before that in one file behind five pickles.
+ * PyTorch's checkpoints: a pickle (pickle.h) describes tensors as views of storages, which lie
+ * beside it; in members of a zip archive since 1.6, before that in one file behind five pickles.
  */
 #pragma once
 
@@ -9,7 +9,7 @@
 #include "tools/pack/source.h"
 #include "tools/pack/zip.h"
 
-/* How the values of a tensor lie in its storage; one per tensor, pack_tensor's detail is its number. */
+/* How the values of a tensor lie in its storage; pack_tensor's detail is the view's number. */
 struct pack_torch_view {
 	struct pack_zip_member
 		*member;         /* that holds the storage; NULL: it lies in the file itself */
@@ -32,7 +32,7 @@ struct pack_torch {
 	struct pack_gather *gather;
 };
 
-/* Makes the state of source and its reader. zip is consumed in any case, NULL for none. GW_E_MEMORY. */
+/* Makes source's state and reader. zip is consumed in any case, NULL for none. GW_E_MEMORY. */
 int pack_torch_begin(struct pack_source *source, struct pack_zip *zip,
 		     struct pack_torch **out_torch, struct gw_error *error);
 
@@ -65,8 +65,8 @@ int pack_torch_zip_open(struct pack_zip *zip, struct pack_source *source, struct
 extern const struct pack_reader pack_torch_reader;
 
 /*
- * torch_gather.c: the elements of a view in row-major order, wherever strides put them, through a cache
- * of the storage's pages (PACK_GATHER_BYTES). NULL: no memory.
+ * torch_gather.c: the elements of a view in row-major order, wherever strides put them, through a
+ * cache of the storage's pages (PACK_GATHER_BYTES). NULL: no memory.
  */
 struct pack_gather *pack_gather_new(void);
 void pack_gather_free(struct pack_gather *gather); /* NULL is fine */

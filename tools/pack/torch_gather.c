@@ -11,9 +11,9 @@
 #define PACK_GATHER_LINES (PACK_GATHER_BYTES / PACK_GATHER_PAGE_BYTES)
 
 /*
- * A cache of one storage's pages. Which line holds a page is looked up in a table of all pages; the line
- * that was filled first is the next to be replaced. That suits a transposed table: every page of a
- * column is used for as many rows in a row as it holds elements.
+ * A cache of one storage's pages. Which line holds a page is looked up in a table of all pages; the
+ * line that was filled first is the next to be replaced. That suits a transposed table: every page
+ * of a column is used for as many rows in a row as it holds elements.
  */
 struct pack_gather {
 	const struct pack_torch_view *view; /* whose storage it is; NULL: none */

@@ -44,8 +44,8 @@ struct pack_zip_opening {
 		(opening)->quoted_file, __VA_ARGS__, (uint64_t)(offset))
 
 /*
- * Replaces the sizes and the offset that are all ones by those of the zip64 extra field (4.5.3): only
- * these are in it, in this order. at: where the extra fields stand in the file.
+ * Replaces the sizes and the offset that are all ones by those of the zip64 extra field (4.5.3):
+ * only these are in it, in this order. at: where the extra fields stand in the file.
  */
 static int pack_zip_extra(const struct pack_zip_opening *opening, const uint8_t *extra, uint64_t at,
 			  struct pack_zip_header *header, struct gw_error *error)
@@ -131,7 +131,7 @@ static int pack_zip_check_sizes(const struct pack_zip_opening *opening,
 	return GW_OK;
 }
 
-/* The directory's entry at i of its bytes; *out_bytes is its length. The name moves to the front. */
+/* The directory's entry at i of its bytes; *out_bytes is its length. Its name moves down a byte. */
 static int pack_zip_entry(struct pack_zip_opening *opening, uint64_t i,
 			  struct pack_zip_member *member, uint64_t *out_bytes,
 			  struct gw_error *error)
@@ -276,8 +276,8 @@ static int pack_zip_local(struct pack_zip_opening *opening, struct pack_zip_memb
 }
 
 /*
- * What lies between a member's data and next: nothing, or the descriptor that its flags announce, with
- * or without its mark, of 4 or 8 bytes for each size (4.3.9).
+ * What lies between a member's data and next: nothing, or the descriptor that its flags announce,
+ * with or without its mark, of 4 or 8 bytes for each size (4.3.9).
  */
 static int pack_zip_descriptor(const struct pack_zip_opening *opening,
 			       const struct pack_zip_member *member, uint64_t end, uint64_t next,

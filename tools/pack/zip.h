@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Zip archives (PKWARE's APPNOTE.TXT 6.3), read strictly: the members and the central directory cover
- * the file from its first byte to its last without hole or overlap, every local header says what the
- * directory says, names are unique. Stored and deflated members, zip64, data descriptors, comments and
- * any extra fields are read; encryption, several disks and other methods are refused.
+ * Zip archives (PKWARE's APPNOTE.TXT 6.3), read strictly: the members and the central directory
+ * cover the file from its first byte to its last without hole or overlap, every local header says
+ * what the directory says, names are unique. Stored and deflated members, zip64, data descriptors,
+ * comments and any extra fields are read; encryption, several disks and other methods are refused.
  */
 #pragma once
 
@@ -46,18 +46,18 @@ void pack_zip_free(struct pack_zip *zip); /* NULL is fine */
 struct pack_zip_member *pack_zip_find(const struct pack_zip *zip, const char *name);
 
 /*
- * Reads all of a member once and compares its size and CRC; a member that was found right is not read
- * again. Afterwards the values of a stored one may be taken from the file directly (pack_file_read at
- * offset_bytes), and those of a deflated one from a stream that is not read to its end: every reader
- * verifies a member before it uses any byte of it. Errors: GW_E_SOURCE, GW_E_IO, GW_E_CHANGED,
- * GW_E_MEMORY.
+ * Reads all of a member once and compares its size and CRC; a member that was found right is not
+ * read again. Afterwards the values of a stored one may be taken from the file directly
+ * (pack_file_read at offset_bytes), and those of a deflated one from a stream that is not read to
+ * its end: every reader verifies a member before it uses any byte of it. Errors: GW_E_SOURCE,
+ * GW_E_IO, GW_E_CHANGED, GW_E_MEMORY.
  */
 int pack_zip_verify(const struct pack_zip *zip, struct pack_zip_member *member,
 		    struct gw_error *error);
 
 /*
- * A member's contents from beginning to end, inflated where they are deflated; some 110 KiB. GW_E_SOURCE
- * for a bomb (PACK_MAX_ZIP_RATIO), GW_E_MEMORY.
+ * A member's contents from beginning to end, inflated where they are deflated; some 110 KiB.
+ * GW_E_SOURCE for a bomb (PACK_MAX_ZIP_RATIO), GW_E_MEMORY.
  */
 struct pack_zip_stream;
 
@@ -65,9 +65,9 @@ int pack_zip_stream_new(const struct pack_zip *zip, const struct pack_zip_member
 			struct pack_zip_stream **out_stream, struct gw_error *error);
 
 /*
- * The next n bytes; GW_E_SOURCE beyond size_bytes. The read that gives the last byte also checks the
- * CRC, so who reads to the end (of an empty member: n = 0) need not verify. out NULL: skips them.
- * Errors: those of pack_zip_verify; the stream is of no use after one.
+ * The next n bytes; GW_E_SOURCE beyond size_bytes. The read that gives the last byte also checks
+ * the CRC, so who reads to the end (of an empty member: n = 0) need not verify. out NULL: skips
+ * them. Errors: those of pack_zip_verify; the stream is of no use after one.
  */
 int pack_zip_stream_read(struct pack_zip_stream *stream, void *out, uint64_t n,
 			 struct gw_error *error);

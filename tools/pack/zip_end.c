@@ -23,8 +23,8 @@
 		(uint64_t)(offset))
 
 /*
- * The end record, which is the last thing in the file but for a comment of at most 65,535 bytes. The
- * last mark counts: a comment in which another reader could find a second one is refused.
+ * The end record, which is the last thing in the file but for a comment of at most 65,535 bytes.
+ * The last mark counts: a comment in which another reader could find a second one is refused.
  */
 static int pack_zip_find_end(const struct pack_file *file, uint8_t record[PACK_ZIP_END_BYTES],
 			     uint64_t *out_offset, struct gw_error *error)
