@@ -583,6 +583,21 @@ class Values(Case):
                       [("0", values, rows * columns)])
         self.tables(data, bytes(want), values[:8 * columns])
 
+    @unittest.skipUnless(test_cli.FULL, "takes 20 s; GW_TEST_FULL=1 asks for it")
+    def test_huge_sparse_view(self):
+        """A storage of 6 GiB, of which two elements are used: its pages are larger."""
+        n = 3 << 30
+        pickle = with_first(tensor(storage("0", "F16", n), [2, 2], [n - 2, 1]))
+        self.write("x.pt", legacy(pickle, [], keys=PROTO + b"](" + text("0") + text("1") + b"e.",
+                                  data=struct.pack("<Q", n) + b"abcd"))
+        with open("x.pt", "r+b") as file:
+            end = file.seek(0, os.SEEK_END) - 4 + 2 * n
+            file.seek(end - 4)
+            file.write(b"efgh" + struct.pack("<Q", 4) + WPE)
+        self.run_pack("pack", "x.pt", "-o", "out.gpt2w", "--quiet")
+        self.run_pack("unpack", "out.gpt2w", "-o", "out.safetensors", "--quiet")
+        self.assertEqual(read_safetensors("out.safetensors")[2]["wte.weight"][2], b"abcdefgh")
+
     def test_deflated_backwards(self):
         """wpe lies before wte in one deflated storage: the stream begins anew."""
         values = floats(4000, 3)
