@@ -43,7 +43,9 @@ static int pack_torch_zip_fail(const struct pack_torch *torch, uint64_t offset,
 static int pack_torch_load(const struct pack_torch *torch, const struct pack_zip_member *member,
 			   uint64_t most, uint8_t **out, struct gw_error *error)
 {
+	const char *file = torch->zip->file->name;
 	struct pack_zip_stream *stream = NULL;
+	char quoted[96];
 	uint8_t *bytes;
 	int code;
 
@@ -51,7 +53,8 @@ static int pack_torch_load(const struct pack_torch *torch, const struct pack_zip
 		return gw_fail(error, GW_E_SOURCE, member->offset_bytes,
 			       "%s: a pickle (or a text) of %" PRIu64
 			       " bytes, over this program's limit of %" PRIu64,
-			       torch->zip->file->name, member->size_bytes, most);
+			       gw_quote(file, strlen(file), quoted, sizeof quoted),
+			       member->size_bytes, most);
 	bytes = malloc(member->size_bytes + 1);
 	if (!bytes)
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
