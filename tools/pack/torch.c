@@ -147,14 +147,23 @@ static int pack_torch_view_add(struct pack_torch *torch, const struct pack_torch
 }
 
 /* A key of the state dict; *out_name is the caller's. */
-static int pack_torch_name(const struct pack_pickle *pickle, uint32_t key, char **out_name,
-			   struct gw_error *error)
+static int pack_torch_name(const struct pack_pickle *pickle, struct pack_torch *torch,
+			   uint32_t key, char **out_name, struct gw_error *error)
 {
 	const struct pack_pickle_node *node = pack_pickle_at(pickle, key);
-	const uint8_t *text = pickle->in.bytes + node->value;
+	const uint8_t *text;
 	char *name;
 
-	if (node->type != PACK_PICKLE_TEXT || !pack_text_valid(text, node->n))
+	if (node->type != PACK_PICKLE_TEXT)
+		return gw_fail(error, GW_E_SOURCE, pickle->in.at,
+			       "%s: a tensor whose name is no text", pickle->in.label);
+	/* the same long text can be the name of every tensor: before it is copied that often */
+	torch->name_bytes += node->n;
+	if (torch->name_bytes > pickle->in.n)
+		return gw_fail(error, GW_E_SOURCE, pickle->in.at,
+			       "%s: two tensors have the same name", pickle->in.label);
+	text = pickle->in.bytes + node->value;
+	if (!pack_text_valid(text, node->n))
 		return gw_fail(error, GW_E_SOURCE, pickle->in.at,
 			       "%s: a tensor whose name is no clean UTF-8 text", pickle->in.label);
 	name = strndup((const char *)text, node->n);
@@ -189,7 +198,7 @@ static int pack_torch_add(const struct pack_pickle *pickle, const struct pack_to
 	tensor.detail = torch->n;
 	code = pack_torch_view_add(torch, &view, error);
 	if (code == GW_OK)
-		code = pack_torch_name(pickle, key, &tensor.name, error);
+		code = pack_torch_name(pickle, torch, key, &tensor.name, error);
 	if (code == GW_OK)
 		code = pack_list_add(&source->tensors, &tensor, error);
 	free(tensor.name);

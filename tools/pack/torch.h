@@ -27,6 +27,7 @@ struct pack_torch {
 	struct pack_zip *zip; /* NULL: the old format */
 	struct pack_torch_view *views;
 	size_t n, room;
+	uint64_t name_bytes; /* of the tensors' names so far */
 	struct pack_zip_stream *stream; /* of a deflated member that is being read */
 	const struct pack_zip_member *stream_member;
 	struct pack_gather *gather;
