@@ -316,9 +316,10 @@ static int pack_gguf_list(struct pack_gguf *gguf, struct pack_list *list, struct
 		return code;
 	/* at most the cap and an alignment below 2^32 */
 	gw_align(scan->at, gguf->metadata.alignment, &gguf->data_offset);
-	gguf->data_bytes = scan->file->size_bytes > gguf->data_offset
-				   ? scan->file->size_bytes - gguf->data_offset
-				   : 0;
+	/* where there are none the padding may be missing, and empty tensors lie in the file too */
+	if (gguf->data_offset > scan->file->size_bytes)
+		gguf->data_offset = scan->file->size_bytes;
+	gguf->data_bytes = scan->file->size_bytes - gguf->data_offset;
 	return pack_gguf_cover(gguf, list, error);
 }
 
