@@ -43,6 +43,7 @@ static int pack_transpose_new(const struct pack_array *array, struct pack_transp
 	transpose->columns = row_bytes / array->width_bytes;
 	transpose->band_rows = rows < array->shape[0] ? rows : array->shape[0];
 	transpose->count = 0;
+	transpose->window_at = transpose->window_bytes = 0;
 	transpose->band = malloc(transpose->band_rows * row_bytes);
 	if (!transpose->band) {
 		free(transpose);
@@ -60,21 +61,26 @@ void pack_transpose_free(struct pack_transpose *transpose)
 	free(transpose);
 }
 
-/* n bytes (at most the window) at offset, and as many as follow of the ahead bytes that are wanted
- * next. */
+/*
+ * n bytes (at most the window) at offset, and as many as follow of the ahead bytes that are wanted
+ * next. What is in the window already is not read again: to go back by a byte, a deflated member
+ * would have to be inflated anew.
+ */
 static int pack_window(struct pack_transpose *transpose, uint64_t offset, uint64_t n,
 		       uint64_t ahead, const uint8_t **out, struct gw_error *error)
 {
-	uint64_t at = transpose->window_at;
+	uint64_t at = transpose->window_at, kept = 0;
 	int code;
 
-	if (offset < at || offset - at > transpose->window_bytes ||
-	    n > transpose->window_bytes - (offset - at)) {
+	if (offset >= at && offset - at <= transpose->window_bytes)
+		kept = transpose->window_bytes - (offset - at);
+	if (n > kept) {
+		memmove(transpose->window, transpose->window + (kept ? offset - at : 0), kept);
 		transpose->window_bytes = 0;
 		if (ahead > sizeof transpose->window)
 			ahead = sizeof transpose->window;
-		code = transpose->bytes(transpose->context, offset, ahead, transpose->window,
-					error);
+		code = transpose->bytes(transpose->context, offset + kept, ahead - kept,
+					transpose->window + kept, error);
 		if (code != GW_OK)
 			return code;
 		transpose->window_at = at = offset;
