@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""seeds.py safetensors|ids|source FOLDER: writes small checkpoints, or files of token ids.
+"""seeds.py KIND FOLDER: writes small checkpoints of a kind (see main), or files of token ids.
 
 Only the standard library: what other programs write is imitated here.
 """
+import collections
 import io
 import json
 import os
@@ -140,25 +141,46 @@ class TorchPickler(pickle._Pickler):
         return 'storage', sys.modules['torch'].FloatStorage, value.key, 'cpu', value.n
 
 
-def torch_zip(compression=zipfile.ZIP_STORED, wrap=False):
+def torch_values(wrap):
     fake_torch()
-    values = {'transformer.wte.weight': FakeTensor(FakeStorage('0', 6), 0, (3, 2), (2, 1)),
-              'transformer.wpe.weight': FakeTensor(FakeStorage('1', 2), 0, (1, 2), (2, 1)),
-              'transposed': FakeTensor(FakeStorage('0', 6), 0, (2, 3), (1, 2))}
+    values = collections.OrderedDict({
+        'transformer.wte.weight': FakeTensor(FakeStorage('0', 6), 0, (3, 2), (2, 1)),
+        'transformer.wpe.weight': FakeTensor(FakeStorage('1', 2), 0, (1, 2), (2, 1)),
+        'wte.weight': FakeTensor(FakeStorage('0', 6), 0, (2, 3), (1, 2)),
+        'repeated': FakeTensor(FakeStorage('0', 6), 5, (3, 2), (0, 0))} if wrap else {
+        'transformer.wte.weight': FakeTensor(FakeStorage('0', 6), 0, (2, 3), (1, 2)),
+        'transformer.wpe.weight': FakeTensor(FakeStorage('1', 2), 1, (4, 3), (0, 0))})
+    return {'model': values, 'model_args': {'n_layer': 2, 'n_head': 1}, 'iter_num': 5} if wrap else values
+
+
+def torch_pickle(value, protocol=2):
     text = io.BytesIO()
-    TorchPickler(text, 2).dump({'model': values, 'iter_num': 5} if wrap else values)
+    TorchPickler(text, protocol).dump(value)
+    return text.getvalue()
+
+
+def torch_zip(compression=zipfile.ZIP_STORED, wrap=False):
+    text = torch_pickle(torch_values(wrap), 4 if wrap else 2)
     out = io.BytesIO()
     with zipfile.ZipFile(out, 'w', compression) as archive:
-        for name, data in (('data.pkl', text.getvalue()), ('byteorder', b'little'),
-                           ('data/0', f32(WTE)), ('data/1', f32(WPE)), ('version', b'3\n')):
+        for name, data in (('data.pkl', text), ('byteorder', b'little'), ('data/0', f32(WTE)),
+                           ('data/1', f32(WPE)), ('version', b'3\n')):
             archive.writestr(zipfile.ZipInfo('archive/' + name), data, compression)
     return out.getvalue()
 
 
-def llmc():
-    header = [20240326, 3, 1, 3, 1, 1, 2, 3] + [0] * 248
+def torch_legacy_seeds():
+    for name, wrap in (('torch-legacy', False), ('torch-legacy-wrapped', True)):
+        machine = {'protocol_version': 1001, 'little_endian': True, 'type_sizes': {'short': 2, 'int': 4, 'long': 8}}
+        values = 0x1950a86a20f9469cfc6c, 1001, machine, torch_values(wrap), ['0', '1']
+        yield name, (b''.join(map(torch_pickle, values)) + struct.pack('<Q', 6) + f32(WTE) +
+                     struct.pack('<Q', 2) + f32(WPE))
+
+
+def llmc(version=3, width=4):
+    header = [20240326, version, 1, 3, 1, 1, 2, 3] + [0] * 248
     n = 3 * 2 + 1 * 2 + 12 * 2 * 2 + 13 * 2 + 4
-    return struct.pack('<256i', *header) + f32([0.5] * n)
+    return struct.pack('<256i', *header) + bytes(width * n)
 
 
 def varint(n):
@@ -203,18 +225,29 @@ def tf_index():
     return data_raw + meta_raw + index_raw + footer.ljust(40, b'\0') + struct.pack('<Q', 0xdb4775248b80fb57)
 
 
-def source_seeds():
-    for name, data in safetensors_seeds():
-        yield 'safetensors-' + name, data
-    wte, wpe = npy('<f4', '(3, 2)', f32(WTE)), npy('<f4', '(1, 2)', f32(WPE))
-    yield 'index', json.dumps({'metadata': {'total_size': 16}, 'weight_map': {
-        'wte.weight': 'model-00001-of-00001.safetensors'}}).encode()
+def npy_seeds():
+    wte = npy('<f4', '(3, 2)', f32(WTE))
     yield 'npy', wte
     yield 'npy-fortran', npy('>f4', '(3, 2)', f32(WTE), True)
+    yield 'npy-ranks', npy('<f2', '(2, 3, 1, 2)', bytes(24), True, 2)
+    yield 'npy-scalar', npy('|u1', '()', b'1', False, 3)
+
+
+def npz_seeds():
+    wte, wpe = npy('<f4', '(3, 2)', f32(WTE)), npy('<f4', '(1, 2)', f32(WPE))
+    turned = npy('>f8', '(3, 2)', struct.pack('>6d', *WTE), True)
     yield 'npz', npz({'wte': wte, 'wpe': wpe}, zipfile.ZIP_STORED)
     yield 'npz-deflated', npz({'wte': wte, 'wpe': wpe}, zipfile.ZIP_DEFLATED)
+    yield 'npz-fortran', npz({'wte': turned, 'wpe': wpe}, zipfile.ZIP_DEFLATED)
+
+
+def torch_zip_seeds():
     yield 'torch', torch_zip()
     yield 'torch-wrapped', torch_zip(wrap=True)
+    yield 'torch-deflated', torch_zip(zipfile.ZIP_DEFLATED)
+
+
+def gguf_seeds():
     yield 'gguf', gguf([('token_embd.weight', [2, 3], 0, f32(WTE)), ('position_embd.weight', [2, 1], 0, f32(WPE))])
     yield 'gguf-q8', gguf([('token_embd.weight', [32, 3], 8, bytes(range(34)) * 3),
                            ('position_embd.weight', [32, 1], 1, bytes(64))])
@@ -222,7 +255,20 @@ def source_seeds():
         yield f'gguf-type-{number}', gguf([('token_embd.weight', [32, 2], number, bytes(range(size)) * 2)])
     for number, size in ((10, 84), (11, 110), (12, 144), (13, 176), (14, 210)):
         yield f'gguf-type-{number}', gguf([('token_embd.weight', [256, 2], number, bytes(range(size)) * 2)])
+
+
+def llmc_seeds():
     yield 'llmc', llmc()
+    yield 'llmc-half', llmc(5, 2)
+
+
+def source_seeds():
+    for name, data in safetensors_seeds():
+        yield 'safetensors-' + name, data
+    yield 'index', json.dumps({'metadata': {'total_size': 16}, 'weight_map': {
+        'wte.weight': 'model-00001-of-00001.safetensors'}}).encode()
+    for seeds in npy_seeds, npz_seeds, torch_zip_seeds, torch_legacy_seeds, gguf_seeds, llmc_seeds:
+        yield from seeds()
     yield 'tf-index', tf_index()
     yield 'compressed', b'\x1f\x8b\x08' + zlib.compress(b'weights')
     yield 'pointer', b'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n'
@@ -233,7 +279,9 @@ def source_seeds():
 
 
 def main():
-    seeds = {'safetensors': safetensors_seeds, 'ids': ids_seeds, 'source': source_seeds}
+    seeds = {'safetensors': safetensors_seeds, 'ids': ids_seeds, 'source': source_seeds,
+             'torch_zip': torch_zip_seeds, 'torch_legacy': torch_legacy_seeds, 'npz': npz_seeds,
+             'npy': npy_seeds, 'gguf': gguf_seeds, 'llmc': llmc_seeds}
     _, what, folder = sys.argv
     os.makedirs(folder, exist_ok=True)
     for name, data in seeds[what]():

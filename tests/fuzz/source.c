@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/fuzz/source.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,9 +19,16 @@
 
 static struct fuzz_resources before;
 
+/* What the reader of packs says of a damaged one. */
+static bool is_pack_error(int code)
+{
+	return code <= GW_E_TRUNCATED && code >= GW_E_BLOCK_DIGEST;
+}
+
 static void check_tensor(const struct pack_source *source, const struct pack_tensor *tensor)
 {
 	uint64_t bits = 0, size_bytes;
+	bool empty = false;
 
 	FUZZ_CHECK(tensor->name != NULL && tensor->rank <= GW_MAX_RANK);
 	FUZZ_CHECK(tensor->file < source->n_files);
@@ -37,8 +45,11 @@ static void check_tensor(const struct pack_source *source, const struct pack_ten
 		return;
 	bits = pack_element_bits(tensor->element);
 	for (unsigned i = 0; i < tensor->rank; i++)
+		empty |= tensor->shape[i] == 0;
+	/* without the empty dimension the product need not fit */
+	for (unsigned i = 0; !empty && i < tensor->rank; i++)
 		FUZZ_CHECK(gw_mul(bits, tensor->shape[i], &bits));
-	FUZZ_CHECK(bits == tensor->size_bytes * 8);
+	FUZZ_CHECK(empty ? tensor->size_bytes == 0 : bits == tensor->size_bytes * 8);
 }
 
 /* n bytes at once, then in two reads: the same. */
@@ -55,7 +66,10 @@ static void check_read(const struct pack_source *source, const struct pack_table
 	code = pack_source_read(source, table->tensor, offset, n, once, &error);
 	if (code) {
 		fuzz_check_error(code, &error);
-		FUZZ_CHECK(table->tensor->encoded && code == GW_E_SOURCE);
+		FUZZ_CHECK(table->tensor->encoded);
+		/* of a damaged pack in the words of its own reader, as below */
+		FUZZ_CHECK(code == GW_E_SOURCE ||
+			   (strcmp(source->format, "gpt2w") == 0 && is_pack_error(code)));
 	} else {
 		FUZZ_CHECK(!pack_source_read(source, table->tensor, offset, half, twice, &error));
 		FUZZ_CHECK(!pack_source_read(source, table->tensor, offset + half, n - half,
@@ -128,8 +142,7 @@ struct pack_source *fuzz_source_open(const char *path)
 	if (code) {
 		fuzz_check_error(code, &error);
 		/* a damaged pack may be refused in the words of its own reader */
-		FUZZ_CHECK(code == GW_E_SOURCE || code == GW_E_SOURCE_KIND ||
-			   (code <= GW_E_TRUNCATED && code >= GW_E_BLOCK_DIGEST));
+		FUZZ_CHECK(code == GW_E_SOURCE || code == GW_E_SOURCE_KIND || is_pack_error(code));
 		FUZZ_CHECK(source == NULL);
 		return NULL;
 	}
@@ -144,4 +157,10 @@ void fuzz_source_close(struct pack_source *source)
 {
 	pack_source_free(source);
 	fuzz_resources_end(&before);
+}
+
+void fuzz_source_run(const uint8_t *data, size_t bytes)
+{
+	if (bytes <= FUZZ_MAX_INPUT_BYTES)
+		fuzz_source_close(fuzz_source_open(fuzz_file(data, bytes, bytes)));
 }

@@ -2,6 +2,9 @@
 /* Checkpoints of any kind: what holds for every one that opens. */
 #pragma once
 
+#include <stddef.h>
+#include <stdint.h>
+
 #include "tools/pack/source.h"
 
 /* Longer inputs are not tried: time goes into more of them. */
@@ -14,3 +17,6 @@
  */
 struct pack_source *fuzz_source_open(const char *path);
 void fuzz_source_close(struct pack_source *source);
+
+/* Both, of a file of these bytes. */
+void fuzz_source_run(const uint8_t *data, size_t bytes);
