@@ -52,7 +52,7 @@ typedef int pack_array_bytes(void *context, uint64_t offset, uint64_t n, uint8_t
  * n bytes of an encoded array's values, dense, row-major and little-endian, from offset on, both
  * whole elements. *transpose keeps what was read ahead for the next call, up to PACK_BAND_BYTES; it
  * is NULL at first and belongs to this array until pack_transpose_free. Errors: those of bytes;
- * GW_E_SOURCE for a column-major array with rows of more than PACK_BAND_BYTES / 16; GW_E_MEMORY.
+ * GW_E_SOURCE for a column-major array with rows of more than 2 MiB; GW_E_MEMORY.
  */
 int pack_transpose_read(struct pack_transpose **transpose, const struct pack_array *array,
 			pack_array_bytes *bytes, void *context, uint64_t offset, uint64_t n,

@@ -82,12 +82,13 @@
 #define PACK_MAX_GATHER_FACTOR UINT64_C(4)
 /*
  * Rows of a column-major array that are put together in memory at once. The file is gone through as
- * often as the array has such bands: 5 times for GPT-2's wte, 11 times for GPT-2 XL's.
+ * often as the array has such bands: 7 times for GPT-2's wte, 13 times for GPT-2 XL's. Both tables
+ * may be such arrays, in files of their own.
  */
-#define PACK_BAND_BYTES (UINT64_C(32) << 20)
+#define PACK_BAND_BYTES (UINT64_C(24) << 20)
 /* Fewer rows at once would mean a read of a few bytes for each of an array's columns. A row may have
  * 2 MiB then, half a million elements in f32. */
-#define PACK_BAND_MIN_ROWS UINT64_C(16)
+#define PACK_BAND_MIN_ROWS UINT64_C(12)
 /* A key of a TensorFlow checkpoint's index; names of variables have some tens of bytes, and
  * TensorFlow 2 makes paths of attributes of them, which may have hundreds. */
 #define PACK_MAX_KEY_BYTES 4096
