@@ -262,7 +262,8 @@ def served_by(path):
         with Peer(path) as peer:
             answer = peer.status()
             return answer and answer.pid
-    except (FileNotFoundError, ConnectionRefusedError, PermissionError, BrokenPipeError):
+    except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError, PermissionError,
+            BrokenPipeError):
         return None
 
 
