@@ -6,22 +6,42 @@
 
 #include "tools/common/number.h"
 #include "tools/pack/command.h"
-#include "tools/pack/export.h"
+#include "tools/pack/export_npz.h"
 #include "tools/pack/open.h"
 
 struct pack_unpack {
 	const char *input, *output;
+	const struct pack_exporter *exporter;
+	enum tool_exit refused; /* TOOL_DONE: the options are fine */
 	bool force, quiet;
 };
 
-enum { PACK_OPTION_FORCE = 256 };
+enum { PACK_OPTION_FORCE = 256, PACK_OPTION_TO };
 
 static const struct argp_option pack_unpack_options[] = {
-	{ "output", 'o', "OUT.safetensors", 0, "The file to write", 0 },
-	{ "force", PACK_OPTION_FORCE, NULL, 0, "Replace OUT.safetensors if it exists", 0 },
+	{ "output", 'o', "OUT", 0, "The file to write", 0 },
+	{ "to", PACK_OPTION_TO, "safetensors|npz", 0, "Its format; safetensors by default", 0 },
+	{ "force", PACK_OPTION_FORCE, NULL, 0, "Replace OUT if it exists", 0 },
 	{ "quiet", 'q', NULL, 0, "No progress bar, no summary", 0 },
 	{ 0 },
 };
+
+static void pack_unpack_parse_to(struct pack_unpack *unpack, const char *text)
+{
+	static const struct pack_exporter *const exporters[] = { &pack_export_safetensors,
+								  &pack_export_npz };
+	char quoted[64];
+
+	for (size_t i = 0; i < sizeof exporters / sizeof exporters[0]; i++) {
+		if (strcmp(exporters[i]->name, text) == 0) {
+			unpack->exporter = exporters[i];
+			return;
+		}
+	}
+	tool_say("--to is safetensors or npz, not \"%s\"",
+		 gw_quote(text, strlen(text), quoted, sizeof quoted));
+	unpack->refused = TOOL_USAGE;
+}
 
 static error_t pack_unpack_parse(int key, char *arg, struct argp_state *state)
 {
@@ -33,6 +53,9 @@ static error_t pack_unpack_parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'q':
 		unpack->quiet = true;
+		return 0;
+	case PACK_OPTION_TO:
+		pack_unpack_parse_to(unpack, arg);
 		return 0;
 	case PACK_OPTION_FORCE:
 		unpack->force = true;
@@ -46,7 +69,7 @@ static error_t pack_unpack_parse(int key, char *arg, struct argp_state *state)
 		if (!unpack->input)
 			argp_error(state, "FILE is missing");
 		if (!unpack->output)
-			argp_error(state, "-o OUT.safetensors is missing");
+			argp_error(state, "-o OUT is missing");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -56,8 +79,8 @@ static error_t pack_unpack_parse(int key, char *arg, struct argp_state *state)
 static const struct argp pack_unpack_argp = {
 	.options = pack_unpack_options,
 	.parser = pack_unpack_parse,
-	.args_doc = "FILE -o OUT.safetensors",
-	.doc = "Convert a pack into a safetensors file."
+	.args_doc = "FILE -o OUT",
+	.doc = "Convert a pack into a safetensors file or NumPy's npz."
 	       "\vThe values are the same bit for bit. Every block is verified while it is copied; "
 	       "if one is damaged there is no output and the exit status is 5.",
 };
@@ -75,7 +98,7 @@ static int pack_unpack_write(const struct pack_unpack *unpack, const struct pack
 	if (code != GW_OK)
 		return code;
 	tool_progress_start(&progress, "unpacking", file->size_bytes, unpack->quiet);
-	code = pack_export(file, pack, out, &progress, error);
+	code = pack_export(unpack->exporter, file, pack, out, &progress, error);
 	tool_progress_end(&progress);
 	if (code == GW_OK)
 		code = gw_outfile_commit(out, error);
@@ -85,7 +108,7 @@ static int pack_unpack_write(const struct pack_unpack *unpack, const struct pack
 
 enum tool_exit pack_command_unpack(int argc, char **argv)
 {
-	struct pack_unpack unpack = { 0 };
+	struct pack_unpack unpack = { .exporter = &pack_export_safetensors };
 	struct gw_error error = GW_ERROR_INIT;
 	struct pack_file file = PACK_FILE_INIT;
 	struct gw_pack *pack = NULL;
@@ -93,6 +116,8 @@ enum tool_exit pack_command_unpack(int argc, char **argv)
 	char quoted[256], size[TOOL_SIZE_TEXT_BYTES], id[GW_DIGEST_TEXT_BYTES];
 
 	argp_parse(&pack_unpack_argp, argc, argv, 0, NULL, &unpack);
+	if (unpack.refused)
+		return unpack.refused;
 	if (pack_open_pack(unpack.input, &file, &pack, &error) != GW_OK)
 		return tool_fail(unpack.input, &error);
 	if (pack_unpack_write(&unpack, &file, pack, &error) != GW_OK)

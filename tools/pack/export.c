@@ -106,43 +106,93 @@ static uint64_t pack_squeeze(const struct gw_tensor *tensor, uint64_t first, uin
 	return kept;
 }
 
-/* Where the data of a tensor begin in the output, whose data begin at data_offset. */
-static uint64_t pack_export_offset(const struct gw_pack *pack, const struct gw_tensor *tensor,
-				   uint64_t data_offset)
+/* Where the values of each tensor begin in the output. */
+struct pack_export_places {
+	const struct gw_pack *pack;
+	uint64_t offsets[];
+};
+
+static int pack_export_begin(const struct gw_pack *pack, struct gw_outfile *out, void **out_state,
+			     struct gw_error *error)
 {
-	for (const struct gw_tensor *before = pack->tensors; before < tensor; before++)
-		data_offset += pack_export_bytes(before);
-	return data_offset;
+	uint32_t n = pack->superblock.n_tensors;
+	struct pack_export_places *places = malloc(sizeof *places + n * sizeof places->offsets[0]);
+	uint64_t offset = 0;
+	int code = places ? pack_export_header(pack, out, &offset, error)
+			  : gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+
+	if (code != GW_OK) {
+		free(places);
+		return code;
+	}
+	places->pack = pack;
+	for (uint32_t i = 0; i < n; i++) {
+		places->offsets[i] = offset;
+		offset += pack_export_bytes(&pack->tensors[i]);
+	}
+	*out_state = places;
+	return GW_OK;
 }
 
-int pack_export(const struct pack_file *file, const struct gw_pack *pack, struct gw_outfile *out,
-		struct tool_progress *progress, struct gw_error *error)
+static int pack_export_write(void *state, struct gw_outfile *out, const struct gw_tensor *tensor,
+			     uint64_t within, const uint8_t *bytes, uint64_t n,
+			     struct gw_error *error)
+{
+	const struct pack_export_places *places = state;
+	uint64_t offset = places->offsets[tensor - places->pack->tensors];
+
+	return gw_outfile_write(out, bytes, n, offset + within, error);
+}
+
+static int pack_export_finish(void *state, struct gw_outfile *out, struct gw_error *error)
+{
+	(void)state, (void)out, (void)error;
+	return GW_OK; /* the header is at the front */
+}
+
+const struct pack_exporter pack_export_safetensors = {
+	.name = "safetensors",
+	.begin = pack_export_begin,
+	.write = pack_export_write,
+	.finish = pack_export_finish,
+	.end = free,
+};
+
+/* Unit i of the pack: verified, and what it holds of a tensor written. */
+static int pack_export_unit(const struct pack_exporter *exporter, void *state,
+			    const struct pack_file *file, const struct gw_pack *pack, uint64_t i,
+			    uint8_t *buffer, struct gw_outfile *out, struct gw_error *error)
+{
+	struct gw_unit unit = gw_pack_unit(pack, i);
+	uint64_t n, within = 0;
+	int code = pack_file_read(file, buffer, unit.size_bytes, unit.offset_bytes, error);
+
+	if (code == GW_OK)
+		code = gw_pack_verify_unit(pack, i, buffer, error);
+	if (code != GW_OK || !unit.tensor)
+		return code;
+	n = pack_squeeze(unit.tensor, unit.offset_bytes - unit.tensor->data_offset, buffer,
+			 unit.size_bytes, &within);
+	return exporter->write(state, out, unit.tensor, within, buffer, n, error);
+}
+
+int pack_export(const struct pack_exporter *exporter, const struct pack_file *file,
+		const struct gw_pack *pack, struct gw_outfile *out, struct tool_progress *progress,
+		struct gw_error *error)
 {
 	uint8_t *buffer = malloc(GW_HUGE_PAGE_BYTES); /* no unit is larger */
-	const struct gw_tensor *current = NULL;
-	uint64_t data_offset = 0, tensor_offset = 0, within = 0;
-	int code = buffer ? pack_export_header(pack, out, &data_offset, error)
+	void *state = NULL;
+	int code = buffer ? exporter->begin(pack, out, &state, error)
 			  : gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
 
 	posix_fadvise(file->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	for (uint64_t i = 0; code == GW_OK && i < gw_pack_unit_count(pack); i++) {
-		struct gw_unit unit = gw_pack_unit(pack, i);
-		uint64_t n;
-
-		code = pack_file_read(file, buffer, unit.size_bytes, unit.offset_bytes, error);
-		if (code == GW_OK)
-			code = gw_pack_verify_unit(pack, i, buffer, error);
-		tool_progress_add(progress, unit.size_bytes);
-		if (code != GW_OK || !unit.tensor)
-			continue;
-		if (unit.tensor != current) {
-			current = unit.tensor;
-			tensor_offset = pack_export_offset(pack, current, data_offset);
-		}
-		n = pack_squeeze(current, unit.offset_bytes - current->data_offset, buffer,
-				 unit.size_bytes, &within);
-		code = gw_outfile_write(out, buffer, n, tensor_offset + within, error);
+		code = pack_export_unit(exporter, state, file, pack, i, buffer, out, error);
+		tool_progress_add(progress, gw_pack_unit(pack, i).size_bytes);
 	}
+	if (code == GW_OK)
+		code = exporter->finish(state, out, error);
+	exporter->end(state);
 	free(buffer);
 	return code;
 }

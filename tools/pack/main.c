@@ -28,7 +28,7 @@ static const char pack_doc[] =
 	"  init -o OUT.gpt2w               make fresh random tables\n"
 	"  info FILE [--json]              say what a pack or a checkpoint holds\n"
 	"  verify FILE...                  check every byte of packs\n"
-	"  unpack FILE -o OUT.safetensors  convert back\n"
+	"  unpack FILE -o OUT              convert back (safetensors or npz)\n"
 	"\n"
 	"gpt2-pack COMMAND --help describes the options of a command.\n"
 	"\n"

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import unittest
+import zipfile
 
 import test_cli
 from test_cli import Case, DONE, INPUT, USAGE, read_safetensors
@@ -152,6 +153,67 @@ class Arrays(ArrayCase):
         self.assertIn("bad.gpt2w", err)
         self.assertFalse(os.path.exists("x.gpt2w"))
         _, err = self.run_pack("pack", "new.gpt2w", "-o", "new.gpt2w", "--force", code=1)
+
+
+class Unpack(ArrayCase):
+    """unpack --to npz, read by NumPy."""
+
+    def test_values(self):
+        for n_embd in 20, 17, 1:
+            for dtype in "<f4", "<f2":
+                with self.subTest(n_embd=n_embd, dtype=dtype):
+                    wte, wpe = tables(dtype, n_embd=n_embd)
+                    wte.view(dtype.replace("f", "u"))[:4, 0] = (0, 1, 0x7c01, 0xfe00)
+                    numpy.savez("in.npz", wte=wte, wpe=wpe)
+                    self.run_pack("pack", "in.npz", "-o", "a.gpt2w", "--force")
+                    _, err = self.run_pack("unpack", "a.gpt2w", "--to", "npz", "-o", "out.npz",
+                                           "--force")
+                    self.assertIn("out.npz: 2 tensors", err)
+                    with numpy.load("out.npz") as back:
+                        self.assertEqual(sorted(back.files), ["wpe.weight", "wte.weight"])
+                        for table, name in (wte, "wte.weight"), (wpe, "wpe.weight"):
+                            self.assertEqual(back[name].dtype.str, dtype)
+                            self.assertEqual(back[name].shape, table.shape)
+                            self.assertEqual(back[name].tobytes(), table.tobytes())
+                    with zipfile.ZipFile("out.npz") as archive:
+                        self.assertIsNone(archive.testzip())
+                        for member in archive.infolist():
+                            self.assertEqual(member.date_time, (1980, 1, 1, 0, 0, 0))
+                            self.assertEqual(member.compress_type, zipfile.ZIP_STORED)
+                            self.assertEqual(member.external_attr >> 16, 0o100644)
+                    self.run_pack("pack", "out.npz", "-o", "b.gpt2w", "--force")
+                    self.assertEqual(self.content_id("b.gpt2w"), self.content_id("a.gpt2w"))
+                    first = self.read("out.npz")
+                    self.run_pack("unpack", "b.gpt2w", "--to", "npz", "-o", "out.npz", "--force")
+                    self.assertEqual(self.read("out.npz"), first, "the same pack, the same bytes")
+
+    def test_many_blocks(self):
+        wte = numpy.arange(300 * 1000, dtype="<f4").reshape(1000, 300)
+        numpy.savez("in.npz", wte=wte)
+        self.run_pack("pack", "in.npz", "--wpe", "none", "-o", "a.gpt2w")
+        self.run_limited("unpack", "a.gpt2w", "--to", "npz", "-o", "out.npz")
+        with numpy.load("out.npz") as back:
+            self.assertEqual(back.files, ["wte.weight"])
+            self.assertTrue((back["wte.weight"] == wte).all())
+        bad = bytearray(self.read("a.gpt2w"))
+        bad[-1] ^= 1
+        self.write("bad.gpt2w", bad)
+        self.run_pack("unpack", "bad.gpt2w", "--to", "npz", "-o", "x", code=test_cli.VERIFY)
+        self.left("a.gpt2w", "bad.gpt2w", "in.npz", "out.npz")
+
+    def test_refused(self):
+        wte, wpe = tables()
+        numpy.savez("in.npz", wte=wte, wpe=wpe)
+        self.run_pack("pack", "in.npz", "-o", "a.gpt2w", "--dtype", "bf16")
+        _, err = self.run_pack("unpack", "a.gpt2w", "--to", "npz", "-o", "x", code=USAGE)
+        self.assertIn("bf16", err)
+        self.assertIn("--to safetensors", err)
+        for to in "", "npy", "NPZ", "\x1b[2J":
+            _, err = self.run_pack("unpack", "a.gpt2w", "--to", to, "-o", "x", code=USAGE)
+            self.assertIn("--to is safetensors or npz", err)
+        self.left("a.gpt2w", "in.npz")
+        self.run_pack("unpack", "a.gpt2w", "--to", "safetensors", "-o", "x")
+        self.assertEqual(read_safetensors("x")[2]["wte.weight"][0], "BF16")
 
 
 class Python(ArrayCase):
