@@ -228,6 +228,8 @@ enum tool_exit pack_command_pack(int argc, char **argv)
 				    arguments.raw_n_embd, &source, &error);
 	if (code != GW_OK)
 		return pack_fail_making(subject, &error, TOOL_INPUT);
+	if (source->note[0])
+		tool_say("note: %s", source->note);
 	code = pack_plan_make(source, &arguments.wish, &plan, &error);
 	if (code != GW_OK) {
 		enum tool_exit exit_code = tool_fail(subject, &error);

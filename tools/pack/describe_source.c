@@ -35,7 +35,8 @@ static const char *pack_outlook_role(const struct pack_outlook *outlook,
 	return NULL;
 }
 
-static void pack_print_outlook(const struct pack_outlook *outlook)
+static void pack_print_outlook(const struct pack_source *source,
+			       const struct pack_outlook *outlook)
 {
 	char quoted[128];
 
@@ -52,6 +53,8 @@ static void pack_print_outlook(const struct pack_outlook *outlook)
 	}
 	if (outlook->error.code)
 		printf("as it is, it cannot be packed: %s\n", outlook->error.message);
+	if (source->note[0])
+		printf("note: %s\n", source->note);
 	if (outlook->plan.n_tables && outlook->plan.warning[0])
 		printf("note: %s\n", outlook->plan.warning);
 }
@@ -79,7 +82,7 @@ static void pack_print_source(const struct pack_source *source, const struct pac
 		       tensor->offset_bytes, tensor->size_bytes,
 		       gw_quote(tensor->name, strlen(tensor->name), quoted, sizeof quoted));
 	}
-	pack_print_outlook(outlook);
+	pack_print_outlook(source, outlook);
 }
 
 static void pack_dump_tensor(const struct pack_tensor *tensor, const char *role)
@@ -102,11 +105,12 @@ static void pack_dump_tensor(const struct pack_tensor *tensor, const char *role)
 static void pack_dump_source(const struct pack_source *source, const struct pack_outlook *outlook)
 {
 	const struct pack_plan *plan = &outlook->plan;
-	json_t *head = json_pack("{s:s, s:I, s:s?, s:s?, s:s?}", "format", source->format, "bytes",
+	json_t *head = json_pack("{s:s, s:I, s:s?, s:s?, s:s?, s:s?}", "format", source->format, "bytes",
 				 (json_int_t)pack_source_bytes(source), "wte",
 				 plan->n_tables > 0 ? plan->tables[0].tensor->name : NULL, "wpe",
 				 plan->n_tables > 1 ? plan->tables[1].tensor->name : NULL,
-				 "problem", outlook->error.code ? outlook->error.message : NULL);
+				 "problem", outlook->error.code ? outlook->error.message : NULL, "note",
+				 source->note[0] ? source->note : NULL);
 
 	putchar('{');
 	json_dumpf(head, stdout, JSON_EMBED);

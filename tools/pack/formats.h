@@ -22,3 +22,10 @@ bool pack_raw_is(const struct pack_file *file);
 /* Fills whole with n checkpoints as one; see pack_source_open_all. */
 int pack_source_merge(const char *const *paths, size_t n, uint64_t raw_n_embd,
 		      struct pack_source *whole, struct gw_error *error);
+
+/*
+ * The checkpoint in a directory, source_folder.c; of several the first in the order that gpt2-pack(1)
+ * gives, and source->note says so. Its config.json counts, unless the checkpoint itself describes the
+ * model. Errors: those of pack_source_open.
+ */
+int pack_folder_open(int folder_fd, struct pack_source *source, struct gw_error *error);

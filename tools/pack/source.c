@@ -11,7 +11,6 @@
 
 #include "format/directory.h"
 #include "tools/pack/archive.h"
-#include "tools/pack/config.h"
 #include "tools/pack/element.h"
 #include "tools/pack/formats.h"
 #include "tools/pack/gguf.h"
@@ -144,8 +143,7 @@ static const struct {
 	{ PACK_KIND_TORCH_LEGACY, pack_torch_legacy_open },
 };
 
-/* file: consumed in any case. folder_fd: the directory that it lies in. */
-static int pack_open_kind(int folder_fd, struct pack_file *file, struct pack_source *source,
+int pack_source_open_kind(int folder_fd, struct pack_file *file, struct pack_source *source,
 			  struct gw_error *error)
 {
 	uint8_t head[PACK_KIND_BYTES];
@@ -175,45 +173,6 @@ static int pack_open_kind(int folder_fd, struct pack_file *file, struct pack_sou
 	return code;
 }
 
-/* The checkpoint in a directory as it was downloaded. */
-static int pack_open_folder(int folder_fd, struct pack_source *source, struct gw_error *error)
-{
-	static const char *const names[] = { "model.safetensors", "model.safetensors.index.json",
-					     "pytorch_model.bin" };
-	static const char *const others[] = { "pytorch_model.bin.index.json", "tf_model.h5",
-					      "flax_model.msgpack", "ckpt.pt" };
-	struct pack_file index = PACK_FILE_INIT;
-	int found;
-
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-		struct pack_file file = PACK_FILE_INIT;
-		struct gw_error inner = GW_ERROR_INIT;
-		int code = pack_file_open(folder_fd, names[i], &file, &inner);
-
-		if (code == GW_E_IO && inner.sys_errno == ENOENT)
-			continue;
-		if (code != GW_OK) {
-			if (error)
-				*error = inner;
-			return code;
-		}
-		code = pack_open_kind(folder_fd, &file, source, error);
-		return code == GW_OK ? pack_config_read(folder_fd, &source->config, error) : code;
-	}
-	found = pack_tf_open_folder(folder_fd, &index, error);
-	if (found <= 0)
-		return found == GW_OK ? pack_open_kind(folder_fd, &index, source, error) : found;
-	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-		if (faccessat(folder_fd, others[i], F_OK, 0) == 0)
-			return gw_fail(error, GW_E_SOURCE_KIND, GW_NO_OFFSET,
-				       "the directory holds %s, which this release does not read, "
-				       "and neither %s nor %s nor %s",
-				       others[i], names[0], names[1], names[2]);
-	}
-	return gw_fail(error, GW_E_SOURCE_KIND, GW_NO_OFFSET,
-		       "the directory holds neither %s nor %s nor %s", names[0], names[1], names[2]);
-}
-
 /* A file: the directory of an index is where its shards are. */
 static int pack_open_path(const char *path, struct pack_source *source, struct gw_error *error)
 {
@@ -230,7 +189,7 @@ static int pack_open_path(const char *path, struct pack_source *source, struct g
 	/* a folder that cannot be opened (no read permission) matters only to an index, whose
 	 * shards then cannot be opened either */
 	free(folder);
-	code = pack_open_kind(folder_fd, &file, source, error);
+	code = pack_source_open_kind(folder_fd, &file, source, error);
 	if (folder_fd >= 0)
 		close(folder_fd);
 	return code;
@@ -243,7 +202,7 @@ static int pack_open_one(const char *path, struct pack_source *source, struct gw
 
 	if (folder_fd < 0)
 		return pack_open_path(path, source, error);
-	code = pack_open_folder(folder_fd, source, error);
+	code = pack_folder_open(folder_fd, source, error);
 	close(folder_fd);
 	return code;
 }

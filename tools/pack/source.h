@@ -75,6 +75,7 @@ struct pack_source {
 	struct pack_config config;
 	const struct pack_reader *reader; /* NULL: no tensor is encoded */
 	void *state;                      /* the reader's; reader->close ends it */
+	char note[640];                   /* one sentence for the user, or "" */
 	uint64_t raw_n_embd; /* columns of raw files, as the command line says; 0: nothing */
 };
 
@@ -125,6 +126,13 @@ void pack_list_clear(struct pack_list *list);
 
 /* Makes file the next of source's files and *file PACK_FILE_INIT. GW_E_MEMORY. */
 int pack_source_take_file(struct pack_source *source, struct pack_file *file,
+			  struct gw_error *error);
+
+/*
+ * Opens file, which lies in the directory folder_fd, by its kind; it is consumed in any case. Errors:
+ * those of pack_source_open.
+ */
+int pack_source_open_kind(int folder_fd, struct pack_file *file, struct pack_source *source,
 			  struct gw_error *error);
 
 /*

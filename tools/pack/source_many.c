@@ -89,6 +89,8 @@ static int pack_many_add(struct pack_source *whole, size_t number, const char *p
 	whole->format = number == 0 || strcmp(whole->format, part->format) == 0 ? part->format :
 										  "several";
 	pack_many_config(&whole->config, &part->config);
+	if (!whole->note[0])
+		strcpy(whole->note, part->note);
 	return code;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "tools/pack/json.h"
+#include "tools/pack/kind.h"
 #include "tools/pack/limits.h"
 #include "tools/pack/safetensors.h"
 
@@ -108,12 +109,32 @@ static int pack_load_index(const struct pack_file *file, json_t **out, struct gw
 	return code;
 }
 
+/* The index of a sharded PyTorch checkpoint looks the same; only its shards tell. */
+static int pack_check_shard_kind(const struct pack_file *shard, struct gw_error *error)
+{
+	uint8_t head[PACK_KIND_BYTES];
+	uint64_t n = shard->size_bytes < sizeof head ? shard->size_bytes : sizeof head;
+	int code = pack_file_read(shard, head, n, 0, error);
+	enum pack_kind kind = code == GW_OK ? pack_kind_detect(head, n) : PACK_KIND_UNKNOWN;
+	char quoted[96];
+
+	if (kind != PACK_KIND_ZIP && kind != PACK_KIND_TORCH_LEGACY)
+		return code;
+	return gw_fail(error, GW_E_SOURCE_KIND, 0,
+		       "the index names %s, which is %s; only the index of safetensors files is "
+		       "read: give the shards themselves, all of them, as inputs instead",
+		       gw_quote(shard->name, strlen(shard->name), quoted, sizeof quoted),
+		       pack_kind_phrase(kind));
+}
+
 /* Gives every tensor of the index that lies in shard number i its description from there. */
 static int pack_fill_shard(struct pack_source *source, size_t i, struct gw_error *error)
 {
 	struct pack_list list = { 0 };
-	int code = pack_safetensors_list(&source->files[i], i, &list, error);
+	int code = pack_check_shard_kind(&source->files[i], error);
 
+	if (code == GW_OK)
+		code = pack_safetensors_list(&source->files[i], i, &list, error);
 	for (size_t k = 0; code == GW_OK && k < list.n; k++) {
 		struct pack_tensor *wanted = pack_list_find(&source->tensors, list.items[k].name);
 

@@ -4,6 +4,7 @@
 
 Usage: test_arrays.py GPT2-PACK [unittest's arguments]. Skips, loudly, what is not installed."""
 
+import json
 import os
 import subprocess
 import sys
@@ -214,6 +215,104 @@ class Unpack(ArrayCase):
         self.left("a.gpt2w", "in.npz")
         self.run_pack("unpack", "a.gpt2w", "--to", "safetensors", "-o", "x")
         self.assertEqual(read_safetensors("x")[2]["wte.weight"][0], "BF16")
+
+
+class Folder(ArrayCase):
+    """Directories as downloaded: of several checkpoints the first is taken, and a note says so."""
+
+    def setUp(self):
+        super().setUp()
+        os.mkdir("m")
+        self.wte, self.wpe = tables()
+        self.plain = test_cli.safetensors([("wte.weight", "F32", [50, 20], dense(self.wte, "<f4")),
+                                           ("wpe.weight", "F32", [10, 20], dense(self.wpe, "<f4"))])
+
+    def archive(self, name):
+        numpy.savez("x.npz", wte=self.wte, wpe=self.wpe)
+        os.rename("x.npz", "m/" + name)
+
+    def taken(self, name, *passed):
+        _, err = self.run_pack("pack", "m", "-o", "out.gpt2w", "--force", "--quiet")
+        self.same(self.wte, self.wpe, "<f4")
+        out, _ = self.run_pack("info", "m")
+        note = json.loads(self.run_pack("info", "m", "--json")[0])["note"]
+        if not passed:
+            self.assertEqual((err, note), ("", None))
+            self.assertNotIn("note:", out)
+            return
+        text = (f"the directory holds several checkpoints: {name} is taken, not " +
+                ", ".join(passed))
+        self.assertEqual(err, f"gpt2-pack: note: {text}\n")
+        self.assertEqual(note, text)
+        self.assertIn(f"note: {text}\n", out)
+
+    def test_order(self):
+        """From the last to the first: each takes the place of those before it."""
+        self.archive("gpt2.npz")
+        self.taken("gpt2.npz")
+        self.write("m/x.index", b"x")
+        self.taken("gpt2.npz", "x.index")
+        self.write("m/tf_model.h5", b"x")
+        self.taken("gpt2.npz", "tf_model.h5", "x.index")
+        self.write("m/b.gguf", b"x")
+        self.taken("gpt2.npz", "tf_model.h5", "b.gguf", "x.index")
+        self.write("m/a.gguf", b"x")
+        os.remove("m/x.index")
+        self.taken("gpt2.npz", "tf_model.h5", "a.gguf and 1 more of its kind")
+        os.remove("m/b.gguf")
+        os.remove("m/tf_model.h5")
+        passed = ["gpt2.npz", "a.gguf"]
+        for name in ("model.npz", "ckpt.pt", "pytorch_model.bin.index.json", "pytorch_model.bin",
+                     "model.safetensors.index.json", "model.safetensors"):
+            if name.endswith(".json"):
+                self.write("m/shard", self.plain)
+                self.write("m/" + name, json.dumps({"weight_map": {
+                    "wte.weight": "shard", "wpe.weight": "shard"}}).encode())
+            elif name.endswith(".npz"):
+                self.archive(name)
+            else: # contents decide, not names
+                self.write("m/" + name, self.plain)
+            self.taken(name, *passed)
+            passed.insert(0, name)
+
+    def test_hidden(self):
+        self.archive("gpt2.npz")
+        self.write("m/._gpt2.npz", b"x")
+        self.write("m/.npz", b"x")
+        self.taken("gpt2.npz")
+
+    def test_several(self):
+        self.archive("b.npz")
+        self.archive("a.npz")
+        _, err = self.run_pack("pack", "m", "-o", "x", code=INPUT)
+        self.assertIn("2 files *.npz (a.npz, ...)", err)
+
+    def test_config(self):
+        self.archive("gpt2.npz")
+        self.write("m/config.json", b'{"n_layer": 5, "n_head": 4}')
+        self.taken("gpt2.npz")
+        info = json.loads(self.run_pack("info", "--json", "out.gpt2w")[0])
+        self.assertEqual((info["n_layer"], info["n_head"]), (5, 4))
+        self.write("m/config.json", b'{"n_embd": 21}')
+        _, err = self.run_pack("pack", "m", "-o", "x", code=INPUT)
+        self.assertIn("n_embd 21", err)
+
+    def test_nothing(self):
+        _, err = self.run_pack("pack", "m", "-o", "x", code=INPUT)
+        self.assertIn("the directory holds no checkpoint", err)
+        for name in "model.onnx", "flax_model.msgpack", "tf_model.h5":
+            self.write("m/" + name, b"x")
+            _, err = self.run_pack("pack", "m", "-o", "x", code=INPUT)
+            self.assertIn(f"the directory holds {name}, which is not read", err)
+
+    def test_torch_shards(self):
+        self.write("m/pytorch_model.bin.index.json", b'{"weight_map": {"wte.weight": "1.bin"}}')
+        for head in b"PK\3\4", b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19":
+            self.write("m/1.bin", head + bytes(20))
+            for path in "m", "m/pytorch_model.bin.index.json":
+                _, err = self.run_pack("pack", path, "-o", "x", code=INPUT)
+                self.assertIn("1.bin", err)
+                self.assertIn("give the shards themselves", err)
 
 
 class Python(ArrayCase):
