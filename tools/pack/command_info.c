@@ -11,7 +11,8 @@
 #include "tools/pack/open.h"
 
 struct pack_info {
-	const char *input;
+	char **inputs; /* of argv */
+	size_t n_inputs;
 	uint64_t raw_n_embd;
 	enum tool_exit refused; /* TOOL_DONE: the options are fine */
 	bool json;
@@ -39,10 +40,9 @@ static error_t pack_info_parse(int key, char *arg, struct argp_state *state)
 		    GW_OK)
 			info->refused = tool_fail(NULL, &error);
 		return 0;
-	case ARGP_KEY_ARG:
-		if (info->input)
-			argp_error(state, "info takes one file");
-		info->input = arg;
+	case ARGP_KEY_ARGS:
+		info->inputs = state->argv + state->next;
+		info->n_inputs = (size_t)(state->argc - state->next);
 		return 0;
 	case ARGP_KEY_NO_ARGS:
 		argp_error(state, "FILE is missing");
@@ -55,9 +55,9 @@ static error_t pack_info_parse(int key, char *arg, struct argp_state *state)
 static const struct argp pack_info_argp = {
 	.options = pack_info_options,
 	.parser = pack_info_parse,
-	.args_doc = "FILE",
+	.args_doc = "FILE...",
 	.doc = "Say what a pack or a checkpoint holds."
-	       "\vFor a checkpoint: its tensors, and which of them would be taken as wte and wpe. "
+	       "\vSeveral inputs are one checkpoint, as for pack. For a checkpoint: its tensors, and which of them would be taken as wte and wpe. "
 	       "The header is checked, the values are not (see verify).",
 };
 
@@ -88,20 +88,24 @@ enum tool_exit pack_command_info(int argc, char **argv)
 	struct pack_file file = PACK_FILE_INIT;
 	struct pack_source *source = NULL;
 	struct gw_pack *pack = NULL;
+	const char *subject;
 
 	argp_parse(&pack_info_argp, argc, argv, 0, NULL, &info);
 	if (info.refused)
 		return info.refused;
-	if (pack_info_is_pack(info.input)) {
-		if (pack_open_pack(info.input, &file, &pack, &error) != GW_OK)
-			return tool_fail(info.input, &error);
+	/* a message about several inputs names the one that it is about */
+	subject = info.n_inputs == 1 ? info.inputs[0] : NULL;
+	if (subject && pack_info_is_pack(subject)) {
+		if (pack_open_pack(subject, &file, &pack, &error) != GW_OK)
+			return tool_fail(subject, &error);
 		pack_describe_pack(pack, info.json);
 		gw_pack_free(pack);
 		pack_file_close(&file);
 		return TOOL_DONE;
 	}
-	if (pack_source_open_all(&info.input, 1, info.raw_n_embd, &source, &error) != GW_OK)
-		return pack_fail_making(info.input, &error, TOOL_INPUT);
+	if (pack_source_open_all((const char *const *)info.inputs, info.n_inputs, info.raw_n_embd,
+				 &source, &error) != GW_OK)
+		return pack_fail_making(subject, &error, TOOL_INPUT);
 	pack_describe_source(source, info.json);
 	pack_source_free(source);
 	return TOOL_DONE;

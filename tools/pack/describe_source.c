@@ -70,6 +70,10 @@ static void pack_print_source(const struct pack_source *source, const struct pac
 		       gw_quote(source->files[i].name, strlen(source->files[i].name), quoted,
 				sizeof quoted),
 		       source->files[i].size_bytes);
+	if (source->config.n_layer)
+		printf("n_layer     %" PRIu64 "\n", source->config.n_layer);
+	if (source->config.n_head)
+		printf("n_head      %" PRIu64 "\n", source->config.n_head);
 	printf("\n%-4s  %-8s %-20s %4s %14s %14s  %s\n", "role", "dtype", "shape", "file", "offset",
 	       "bytes", "name");
 	for (size_t i = 0; i < source->tensors.n; i++) {
@@ -105,8 +109,10 @@ static void pack_dump_tensor(const struct pack_tensor *tensor, const char *role)
 static void pack_dump_source(const struct pack_source *source, const struct pack_outlook *outlook)
 {
 	const struct pack_plan *plan = &outlook->plan;
-	json_t *head = json_pack("{s:s, s:I, s:s?, s:s?, s:s?, s:s?}", "format", source->format, "bytes",
-				 (json_int_t)pack_source_bytes(source), "wte",
+	json_t *head = json_pack("{s:s, s:I, s:I, s:I, s:s?, s:s?, s:s?, s:s?}", "format", source->format, "bytes",
+				 (json_int_t)pack_source_bytes(source), "n_layer",
+				 (json_int_t)source->config.n_layer, "n_head",
+				 (json_int_t)source->config.n_head, "wte",
 				 plan->n_tables > 0 ? plan->tables[0].tensor->name : NULL, "wpe",
 				 plan->n_tables > 1 ? plan->tables[1].tensor->name : NULL,
 				 "problem", outlook->error.code ? outlook->error.message : NULL, "note",

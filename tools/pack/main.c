@@ -26,7 +26,7 @@ static const char pack_doc[] =
 	"\vCommands:\n"
 	"  pack INPUT... -o OUT.gpt2w      convert a checkpoint\n"
 	"  init -o OUT.gpt2w               make fresh random tables\n"
-	"  info FILE [--json]              say what a pack or a checkpoint holds\n"
+	"  info FILE... [--json]           say what a pack or a checkpoint holds\n"
 	"  verify FILE...                  check every byte of packs\n"
 	"  unpack FILE -o OUT              convert back (safetensors or npz)\n"
 	"\n"

@@ -136,6 +136,29 @@ class Arrays(ArrayCase):
             self.run_pack("pack", "wte.f32", "--embd", bad, "-o", "x.gpt2w", code=USAGE)
             self.run_pack("info", "wte.f32", "--embd", bad, code=USAGE)
 
+    def test_info_of_several(self):
+        wte, wpe = tables()
+        numpy.save("wte.npy", wte)
+        wpe.tofile("wpe.f32")
+        inputs = ["wte.npy", "wpe.f32", "--embd", "20"]
+        info = json.loads(self.run_pack("info", "--json", *inputs)[0])
+        self.assertEqual((info["format"], info["wte"], info["wpe"], info["problem"]),
+                         ("several", "wte", "wpe", None))
+        self.assertEqual((info["n_layer"], info["n_head"]), (0, 0))
+        self.assertEqual([f["name"] for f in info["files"]], ["wte.npy", "wpe.f32"])
+        out, _ = self.run_pack("info", *inputs)
+        self.assertRegex(out, "wte +F32 +.50, 20. +0 .* wte\n")
+        self.assertRegex(out, "wpe +F32 +.10, 20. +1 .* wpe\n")
+        self.assertNotIn("n_layer", out)
+        for bad, part, code in (("wte.npy", "two inputs have a tensor", INPUT),
+                                ("no.npy", "no.npy", test_cli.IO)):
+            _, err = self.run_pack("info", "wte.npy", bad, code=code)
+            self.assertIn(part, err)
+        # a pack among several is a part of the checkpoint
+        self.run_pack("pack", "wte.npy", "--wpe", "none", "-o", "wte.gpt2w")
+        info = json.loads(self.run_pack("info", "--json", "wte.gpt2w", *inputs[1:])[0])
+        self.assertEqual((info["wte"], info["wpe"]), ("wte.weight", "wpe"))
+
     def test_repack(self):
         wte, wpe = tables(n_embd=17)
         numpy.savez("in.npz", wte=wte, wpe=wpe)
@@ -293,6 +316,9 @@ class Folder(ArrayCase):
         self.taken("gpt2.npz")
         info = json.loads(self.run_pack("info", "--json", "out.gpt2w")[0])
         self.assertEqual((info["n_layer"], info["n_head"]), (5, 4))
+        info = json.loads(self.run_pack("info", "--json", "m")[0])
+        self.assertEqual((info["n_layer"], info["n_head"]), (5, 4))
+        self.assertRegex(self.run_pack("info", "m")[0], "n_layer +5\nn_head +4\n")
         self.write("m/config.json", b'{"n_embd": 21}')
         _, err = self.run_pack("pack", "m", "-o", "x", code=INPUT)
         self.assertIn("n_embd 21", err)

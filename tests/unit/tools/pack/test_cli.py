@@ -120,7 +120,7 @@ class Usage(Case):
         for arguments in (
                 [], ["nothing"], ["--nothing"], ["pack"], ["pack", "in.safetensors"],
                 ["pack", "-o", "out.gpt2w"], ["pack", "--nothing"], ["init"], ["info"], ["verify"],
-                ["unpack"], ["unpack", "x"], ["unpack", "-o", "x"], ["info", "a", "b"],
+                ["unpack"], ["unpack", "x"], ["unpack", "-o", "x"], ["info", "--json"],
                 ["unpack", "a", "b", "-o", "c"], ["init", "-o", "out.gpt2w", "extra"],
                 ["init", "-o", "out.gpt2w", "--seed", "-1"],
                 ["init", "-o", "out.gpt2w", "--seed", "18446744073709551616"],
