@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
+#include "format/bytes.h"
 #include "format/directory.h"
 #include "tests/support/fixture.h"
 #include "tools/pack/array.h"
@@ -376,6 +378,67 @@ START_TEST(shortened_while_read)
 }
 END_TEST
 
+/* An archive of one member, wte.npy, deflated as a stored block (RFC 1951, 3.2.4). */
+static size_t make_npz(const uint8_t *npy, uint16_t n, uint8_t *out)
+{
+	struct gw_bytes window = gw_bytes_write(out, 1024);
+	uint32_t crc = (uint32_t)crc32(0, npy, n);
+	uint64_t data = 30 + 7, directory = data + 5 + n, end = directory + 46 + 7;
+
+	memset(out, 0, 1024);
+	gw_put_u32(&window, 0, 0x04034b50);
+	gw_put_u32(&window, directory, 0x02014b50);
+	/* from the method on, both headers are alike up to the length of the name */
+	for (uint64_t at = 8; at <= directory + 10; at += directory + 2) {
+		gw_put_u16(&window, at, 8);
+		gw_put_u32(&window, at + 6, crc);
+		gw_put_u32(&window, at + 10, n + 5U);
+		gw_put_u32(&window, at + 14, n);
+		gw_put_u16(&window, at + 18, 7);
+	}
+	gw_put_bytes(&window, 30, "wte.npy", 7);
+	gw_put_bytes(&window, directory + 46, "wte.npy", 7);
+	gw_put_u8(&window, data, 1);
+	gw_put_u16(&window, data + 1, n);
+	gw_put_u16(&window, data + 3, (uint16_t)~n);
+	gw_put_bytes(&window, data + 5, npy, n);
+	gw_put_u32(&window, end, 0x06054b50);
+	gw_put_u16(&window, end + 8, 1);
+	gw_put_u16(&window, end + 10, 1);
+	gw_put_u32(&window, end + 12, (uint32_t)(end - directory));
+	gw_put_u32(&window, end + 16, (uint32_t)directory);
+	return end + 22;
+}
+
+START_TEST(deflated_and_shortened)
+{
+	static const char header[] = D("<f4", "False", "(2, 3)");
+	static const char letters[] = "abcdefghijklmnopqrstuvwx";
+	const char *path = fixture_path(folder, "in.npz");
+	struct gw_error error = GW_ERROR_INIT;
+	struct pack_source *source = NULL;
+	uint8_t file[1024], out[24];
+	size_t bytes;
+	uint8_t *npy = make_npy(1, header, letters, 24, &bytes);
+
+	fixture_write(path, file, make_npz(npy, (uint16_t)bytes, file));
+	free(npy);
+	ck_assert_code(error, pack_source_open(path, &source, &error), GW_OK);
+	for (uint64_t at = 24; at > 0; at -= 8) { /* each begins anew */
+		ck_assert_code(error,
+			       pack_source_read(source, &source->tensors.items[0], at - 8, 8, out,
+						&error),
+			       GW_OK);
+		ck_assert_mem_eq(out, &letters[at - 8], 8);
+	}
+	fixture_write(path, "x", 1);
+	ck_assert_code(error,
+		       pack_source_read(source, &source->tensors.items[0], 0, 24, out, &error),
+		       GW_E_CHANGED);
+	pack_source_free(source);
+}
+END_TEST
+
 START_TEST(raw)
 {
 	const char *path = fixture_path(folder, "transformer.wte.weight.f32");
@@ -492,6 +555,7 @@ int main(void)
 	tcase_add_loop_test(array, values, 0, sizeof arrays / sizeof arrays[0]);
 	tcase_add_test(array, long_rows);
 	tcase_add_test(array, shortened_while_read);
+	tcase_add_test(array, deflated_and_shortened);
 	tcase_add_test(array, raw);
 	tcase_add_test(array, stems);
 	tcase_add_test(array, several);
