@@ -110,6 +110,7 @@ static void check_plan(const struct pack_source *source, const struct pack_wish 
 	FUZZ_CHECK(plan.n_tables == 1 || plan.n_tables == 2);
 	for (size_t i = 0; i < plan.n_tables; i++)
 		check_table(source, &plan.tables[i]);
+	pack_plan_deinit(&plan);
 }
 
 /* Everything that a command line can ask for. */

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "format/outfile.h"
@@ -35,16 +36,16 @@ enum {
 static const struct argp_option pack_options[] = {
 	{ "output", 'o', "OUT.gpt2w", 0, "The pack to write", 0 },
 	{ "dtype", PACK_OPTION_DTYPE, "f32|f16|bf16", 0,
-	  "Element type of both tables; by default each keeps its own", 0 },
+	  "Element type of all that is packed; by default each tensor keeps its own", 0 },
 	{ "wte", PACK_OPTION_WTE, "NAME", 0, "The tensor that is the token table", 0 },
 	{ "wpe", PACK_OPTION_WPE, "NAME|none", 0,
 	  "The tensor that is the position table; none: the model has no such table", 0 },
 	{ "vocab", PACK_OPTION_VOCAB, "N", 0, "Keep only the first N rows of wte", 0 },
+	{ "all", PACK_OPTION_ALL, NULL, 0, "Every tensor of the checkpoint, not only the tables", 0 },
 	{ "embd", PACK_OPTION_EMBD, "N", 0, "Columns of raw files (.f32)", 0 },
 	{ "force", PACK_OPTION_FORCE, NULL, 0, "Replace OUT.gpt2w if it exists", 0 },
 	{ "quiet", 'q', NULL, 0, "No progress bar, no summary", 0 },
 	{ "zstd", PACK_OPTION_ZSTD, "LEVEL", OPTION_ARG_OPTIONAL | OPTION_HIDDEN, NULL, 0 },
-	{ "all", PACK_OPTION_ALL, NULL, OPTION_HIDDEN, NULL, 0 },
 	{ 0 },
 };
 
@@ -100,7 +101,7 @@ static error_t pack_parse(int key, char *arg, struct argp_state *state)
 		pack_refuse(arguments, "compressed packs (--zstd)");
 		return 0;
 	case PACK_OPTION_ALL:
-		pack_refuse(arguments, "packs of all tensors (--all); it takes wte and wpe");
+		arguments->wish.all = true;
 		return 0;
 	case ARGP_KEY_ARGS:
 		arguments->inputs = state->argv + state->next;
@@ -121,7 +122,7 @@ static const struct argp pack_argp = {
 	.options = pack_options,
 	.parser = pack_parse,
 	.args_doc = "INPUT... -o OUT.gpt2w",
-	.doc = "Convert a checkpoint's embedding tables into a pack."
+	.doc = "Convert a checkpoint's embedding tables, or all of its tensors, into a pack."
 	       "\vINPUT is a checkpoint, whatever its wrapping: gpt2-pack(1) lists them. Several "
 	       "make one, such as wte.npy wpe.npy. The tables are found by their names, "
 	       "wte.weight and wpe.weight, with or without the prefixes transformer., model., "
@@ -133,27 +134,41 @@ static void pack_say_done(const struct pack_arguments *arguments, const struct p
 {
 	const struct pack_table *wte = &plan->tables[0], *wpe = &plan->tables[1];
 	char positions[96] = "no wpe", size[TOOL_SIZE_TEXT_BYTES], id[GW_DIGEST_TEXT_BYTES];
-	char quoted[256];
+	char quoted[256], others[48] = "";
 
-	if (plan->n_tables == 2)
+	if (plan->n_roles == 2)
 		snprintf(positions, sizeof positions, "wpe [%" PRIu64 ", %" PRIu64 "] %s",
 			 wpe->rows, wpe->columns, gw_dtype_name(wpe->to));
-	tool_say("%s: wte [%" PRIu64 ", %" PRIu64 "] %s, %s, %s, content id %s",
+	if (plan->n_tables > plan->n_roles)
+		snprintf(others, sizeof others, " and %zu more", plan->n_tables - plan->n_roles);
+	tool_say("%s: wte [%" PRIu64 ", %" PRIu64 "] %s, %s%s, %s, content id %s",
 		 gw_quote(arguments->output, strlen(arguments->output), quoted, sizeof quoted),
-		 wte->rows, wte->columns, gw_dtype_name(wte->to), positions,
+		 wte->rows, wte->columns, gw_dtype_name(wte->to), positions, others,
 		 tool_size_text(bytes, size), gw_digest_text(content_id, id));
+}
+
+/* "wte", "wpe" or its name, for messages. */
+static const char *pack_name_said(const struct pack_table *table, char quoted[256])
+{
+	return table->role == GW_ROLE_WTE ? "wte" :
+	       table->role == GW_ROLE_WPE ? "wpe" :
+					    gw_quote(table->name, strlen(table->name), quoted, 256);
 }
 
 static void pack_say_warnings(const struct pack_plan *plan)
 {
+	char quoted[256];
+
 	if (plan->warning[0])
 		tool_say("note: %s", plan->warning);
+	if (plan->left_out[0])
+		tool_say("note: %s", plan->left_out);
 	for (size_t i = 0; i < plan->n_tables; i++) {
 		if (plan->tables[i].n_overflowed)
 			tool_say("warning: %" PRIu64
 				 " finite values of %s are too large for %s and "
 				 "became infinite",
-				 plan->tables[i].n_overflowed, i == 0 ? "wte" : "wpe",
+				 plan->tables[i].n_overflowed, pack_name_said(&plan->tables[i], quoted),
 				 gw_dtype_name(plan->tables[i].to));
 	}
 }
@@ -171,12 +186,28 @@ static void pack_fill_provenance(const struct pack_source *source, const struct 
 	snprintf(out->note, sizeof out->note, "%s", plan->note);
 }
 
+/* All tensors of plan, declared. */
+static int pack_declare(const struct pack_arguments *arguments, const struct pack_plan *plan,
+			struct gw_writer **out_writer, struct gw_error *error)
+{
+	struct gw_tensor *tensors = calloc(plan->n_tables, sizeof *tensors);
+	int code;
+
+	if (!tensors)
+		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+	for (size_t i = 0; i < plan->n_tables; i++)
+		tensors[i] = pack_plan_declare(plan, i);
+	code = gw_writer_new(arguments->output, arguments->force, tensors, plan->n_tables,
+			     out_writer, error);
+	free(tensors);
+	return code;
+}
+
 /* The source is open, the plan is made; nothing is left behind on failure. */
 static int pack_write(const struct pack_arguments *arguments, const struct pack_source *source,
 		      struct pack_plan *plan, uint64_t *out_bytes, struct gw_digest *out_content_id,
 		      struct gw_error *error)
 {
-	struct gw_tensor tensors[2];
 	struct gw_provenance provenance;
 	struct tool_progress progress;
 	struct gw_writer *writer = NULL;
@@ -186,12 +217,8 @@ static int pack_write(const struct pack_arguments *arguments, const struct pack_
 	for (size_t i = 0; code == GW_OK && i < source->n_files; i++)
 		code = gw_outfile_refuse_same(arguments->output, source->files[i].status.st_dev,
 					      source->files[i].status.st_ino, error);
-	for (size_t i = 0; i < plan->n_tables; i++)
-		tensors[i] = pack_table_declare(plan->tables[i].role, plan->tables[i].to,
-						plan->tables[i].rows, plan->tables[i].columns);
 	if (code == GW_OK)
-		code = gw_writer_new(arguments->output, arguments->force, tensors, plan->n_tables,
-				     &writer, error);
+		code = pack_declare(arguments, plan, &writer, error);
 	if (code != GW_OK)
 		return code;
 	tool_progress_start(&progress, "packing", pack_source_bytes(source), arguments->quiet);
@@ -231,6 +258,11 @@ enum tool_exit pack_command_pack(int argc, char **argv)
 	if (source->note[0])
 		tool_say("note: %s", source->note);
 	code = pack_plan_make(source, &arguments.wish, &plan, &error);
+	/* --all reads values already: what goes wrong then is not about the list of tensors */
+	if (code != GW_OK && code != GW_E_SOURCE_TABLES) {
+		pack_source_free(source);
+		return pack_fail_making(subject, &error, TOOL_INPUT);
+	}
 	if (code != GW_OK) {
 		enum tool_exit exit_code = tool_fail(subject, &error);
 
@@ -239,11 +271,13 @@ enum tool_exit pack_command_pack(int argc, char **argv)
 		return exit_code;
 	}
 	code = pack_write(&arguments, source, &plan, &bytes, &content_id, &error);
+	if (code == GW_OK) {
+		pack_say_warnings(&plan);
+		if (!arguments.quiet)
+			pack_say_done(&arguments, &plan, bytes, &content_id);
+	}
+	/* the plan's names are the source's */
+	pack_plan_deinit(&plan);
 	pack_source_free(source);
-	if (code != GW_OK)
-		return pack_fail_making(NULL, &error, TOOL_INPUT);
-	pack_say_warnings(&plan);
-	if (!arguments.quiet)
-		pack_say_done(&arguments, &plan, bytes, &content_id);
-	return TOOL_DONE;
+	return code == GW_OK ? TOOL_DONE : pack_fail_making(NULL, &error, TOOL_INPUT);
 }

@@ -7,41 +7,89 @@
 #include "tools/pack/convert.h"
 #include "tools/pack/limits.h"
 
+struct pack_place;
+
 struct pack_pass {
 	const struct pack_source *source;
 	struct pack_plan *plan;
 	struct gw_writer *writer;
 	struct tool_progress *progress;
 	struct gw_hasher *hasher;
+	struct pack_place *places; /* plan->n_tables, in the order in which the files have them */
+	size_t next;               /* the first of them that does not end before the pass's place */
 	uint8_t *in;  /* PACK_BUFFER_BYTES */
 	uint8_t *out; /* twice that: 16 bits may become 32 */
 };
 
+/* Of pack_pass's order: where the tables lie. Those that the pass over the files cannot give are last. */
+struct pack_place {
+	size_t file, index; /* of plan's tables */
+	uint64_t first, end;
+	bool alone; /* read through the source's reader: encoded, or in another one's place as well */
+};
+
+static int pack_place_compare(const void *a, const void *b)
+{
+	const struct pack_place *left = a, *right = b;
+
+	if (left->alone != right->alone)
+		return left->alone ? 1 : -1;
+	if (left->file != right->file)
+		return left->file < right->file ? -1 : 1;
+	if (left->first != right->first)
+		return left->first < right->first ? -1 : 1;
+	return left->index < right->index ? -1 : left->index > right->index;
+}
+
+/* Fills places, of as many as plan has tables. */
+static void pack_places(const struct pack_plan *plan, struct pack_place *places)
+{
+	const struct pack_place *last = NULL;
+
+	for (size_t i = 0; i < plan->n_tables; i++) {
+		const struct pack_table *table = &plan->tables[i];
+
+		places[i] = (struct pack_place){
+			.file = table->tensor->file,
+			.index = i,
+			.first = table->tensor->offset_bytes,
+			.end = table->tensor->offset_bytes + table->take_bytes,
+			.alone = table->tensor->encoded,
+		};
+	}
+	qsort(places, plan->n_tables, sizeof *places, pack_place_compare);
+	for (size_t i = 0; i < plan->n_tables && !places[i].alone; i++) {
+		if (last && last->file == places[i].file && places[i].first < last->end)
+			places[i].alone = true;
+		else
+			last = &places[i];
+	}
+	qsort(places, plan->n_tables, sizeof *places, pack_place_compare);
+}
+
 /*
  * The table that offset of a file lies in, or NULL, and where the stretch ends that begins at
- * offset: the end of the table, or the beginning of the next one, or the end of the file.
+ * offset: the end of the table, or the beginning of the next one, or the end of the file. Offsets
+ * come in ascending order.
  */
-static struct pack_table *pack_stretch(const struct pack_pass *pass, size_t file, uint64_t offset,
+static struct pack_table *pack_stretch(struct pack_pass *pass, size_t file, uint64_t offset,
 				       size_t *out_index, uint64_t *out_end)
 {
-	uint64_t end = pass->source->files[file].size_bytes;
+	const struct pack_place *place = &pass->places[pass->next];
 
-	for (size_t i = 0; i < pass->plan->n_tables; i++) {
-		struct pack_table *table = &pass->plan->tables[i];
-		uint64_t first = table->tensor->offset_bytes;
-
-		if (table->tensor->file != file || table->tensor->encoded)
-			continue;
-		if (offset >= first && offset - first < table->take_bytes) {
-			*out_index = i;
-			*out_end = first + table->take_bytes;
-			return table;
-		}
-		if (first > offset && first < end)
-			end = first;
+	while (pass->next < pass->plan->n_tables && !place->alone &&
+	       (place->file < file || (place->file == file && place->end <= offset)))
+		place = &pass->places[++pass->next];
+	*out_end = pass->source->files[file].size_bytes;
+	if (pass->next == pass->plan->n_tables || place->alone || place->file != file)
+		return NULL;
+	if (offset < place->first) {
+		*out_end = place->first;
+		return NULL;
 	}
-	*out_end = end;
-	return NULL;
+	*out_index = place->index;
+	*out_end = place->end;
+	return &pass->plan->tables[place->index];
 }
 
 /* n bytes of a table, a whole number of elements because a stretch begins with the table and the
@@ -83,8 +131,8 @@ static int pack_copy_file(struct pack_pass *pass, size_t number, struct gw_error
 	return code == GW_OK ? pack_file_unchanged(file, error) : code;
 }
 
-/* A table whose values only the source's reader can give. */
-static int pack_copy_encoded(struct pack_pass *pass, size_t index, struct gw_error *error)
+/* A table that is read through the source's reader. */
+static int pack_copy_alone(struct pack_pass *pass, size_t index, struct gw_error *error)
 {
 	struct pack_table *table = &pass->plan->tables[index];
 	int code = GW_OK;
@@ -110,21 +158,25 @@ int pack_copy(const struct pack_source *source, struct pack_plan *plan, struct g
 		.writer = writer,
 		.progress = progress,
 		.hasher = gw_hasher_new(),
+		.places = calloc(plan->n_tables, sizeof *pass.places),
 		.in = malloc(PACK_BUFFER_BYTES),
 		.out = malloc(PACK_BUFFER_BYTES * 2),
 	};
 	int code = GW_OK;
 
-	if (!pass.hasher || !pass.in || !pass.out)
+	if (!pass.hasher || !pass.places || !pass.in || !pass.out)
 		code = gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+	else
+		pack_places(plan, pass.places);
 	for (size_t i = 0; code == GW_OK && i < plan->n_tables; i++)
-		if (plan->tables[i].tensor->encoded)
-			code = pack_copy_encoded(&pass, i, error);
+		if (pass.places[i].alone)
+			code = pack_copy_alone(&pass, pass.places[i].index, error);
 	for (size_t i = 0; code == GW_OK && i < source->n_files; i++)
 		code = pack_copy_file(&pass, i, error);
 	if (code == GW_OK)
 		*out_digest = gw_hasher_digest128(pass.hasher);
 	gw_hasher_free(pass.hasher);
+	free(pass.places);
 	free(pass.in);
 	free(pass.out);
 	return code;

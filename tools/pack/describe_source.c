@@ -153,4 +153,5 @@ void pack_describe_source(const struct pack_source *source, bool json)
 		pack_dump_source(source, &outlook);
 	else
 		pack_print_source(source, &outlook);
+	pack_plan_deinit(&outlook.plan);
 }

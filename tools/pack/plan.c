@@ -3,21 +3,20 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tools/pack/convert.h"
 #include "tools/pack/element.h"
+#include "tools/pack/plan_all.h"
 
 #define PACK_QUOTE_BYTES 128
 #define PACK_NAMES_SHOWN 20
 
-bool pack_plan_matches(const struct pack_tensor *tensor, const char *base)
+const char *pack_plan_strip(const char *name)
 {
 	static const char *const prefixes[] = { "transformer.", "model.", "module.", "_orig_mod." };
-	const char *name = tensor->name;
 
-	if (tensor->canonical)
-		return strcmp(tensor->canonical, base) == 0;
 	for (bool stripped = true; stripped;) {
 		stripped = false;
 		for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
@@ -29,7 +28,13 @@ bool pack_plan_matches(const struct pack_tensor *tensor, const char *base)
 			}
 		}
 	}
-	return strcmp(name, base) == 0;
+	return name;
+}
+
+bool pack_plan_matches(const struct pack_tensor *tensor, const char *base)
+{
+	return strcmp(tensor->canonical ? tensor->canonical : pack_plan_strip(tensor->name),
+		      base) == 0;
 }
 
 static const char *pack_quote(const char *name, char out[PACK_QUOTE_BYTES])
@@ -140,7 +145,7 @@ static int pack_check_pair(const struct pack_plan *plan, struct gw_error *error)
 	char shape[PACK_SHAPE_TEXT_BYTES], other_shape[PACK_SHAPE_TEXT_BYTES];
 	char quoted[PACK_QUOTE_BYTES], other[PACK_QUOTE_BYTES];
 
-	if (plan->n_tables < 2)
+	if (plan->n_roles < 2)
 		return GW_OK;
 	if (wte->tensor == wpe->tensor)
 		return gw_fail(error, GW_E_SOURCE_TABLES, GW_NO_OFFSET,
@@ -174,7 +179,7 @@ static int pack_check_config(const struct pack_source *source, struct pack_plan 
 			       "%s says vocab_size %" PRIu64 ", wte has only %" PRIu64
 			       " rows",
 			       origin, config->n_vocab, wte->tensor->shape[0]);
-	if (plan->n_tables == 2 && config->n_positions > plan->tables[1].rows)
+	if (plan->n_roles == 2 && config->n_positions > plan->tables[1].rows)
 		return gw_fail(error, GW_E_SOURCE_TABLES, GW_NO_OFFSET,
 			       "%s says n_positions %" PRIu64 ", wpe has only %" PRIu64
 			       " rows",
@@ -194,9 +199,9 @@ static void pack_plan_note(struct pack_plan *plan)
 {
 	size_t at = 0;
 
-	for (size_t i = 0; i < plan->n_tables; i++) {
+	for (size_t i = 0; i < plan->n_roles; i++) {
 		const struct pack_table *table = &plan->tables[i];
-		const char *base = i == 0 ? GW_WTE_NAME : GW_WPE_NAME;
+		const char *base = table->name;
 		char part[GW_PV_NOTE_SIZE], quoted[81];
 		size_t used = 0;
 
@@ -226,13 +231,19 @@ static void pack_plan_note(struct pack_plan *plan)
 int pack_plan_make(const struct pack_source *source, const struct pack_wish *wish,
 		   struct pack_plan *out, struct gw_error *error)
 {
-	struct pack_plan plan = { .n_tables = wish->no_wpe ? 1 : 2 };
+	const size_t n_roles = wish->no_wpe ? 1 : 2;
+	struct pack_plan plan = { .n_tables = n_roles, .n_roles = n_roles };
 	const char *const names[] = { wish->wte, wish->wpe };
+	const char *const bases[] = { GW_WTE_NAME, GW_WPE_NAME };
 	const uint8_t roles[] = { GW_ROLE_WTE, GW_ROLE_WPE };
 	int code = GW_OK;
 
+	plan.tables = calloc(n_roles, sizeof *plan.tables);
+	if (!plan.tables)
+		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
 	for (size_t i = 0; code == GW_OK && i < plan.n_tables; i++) {
 		plan.tables[i].role = roles[i];
+		plan.tables[i].name = bases[i];
 		if (names[i])
 			code = pack_find_named(source, names[i], roles[i], &plan.tables[i].tensor,
 					       error);
@@ -245,11 +256,39 @@ int pack_plan_make(const struct pack_source *source, const struct pack_wish *wis
 		code = pack_check_pair(&plan, error);
 	if (code == GW_OK)
 		code = pack_check_config(source, &plan, error);
-	if (code != GW_OK)
+	if (code == GW_OK)
+		pack_plan_note(&plan);
+	if (code == GW_OK && wish->all)
+		code = pack_plan_add_all(source, wish, &plan, error);
+	if (code != GW_OK) {
+		pack_plan_deinit(&plan);
 		return code;
-	pack_plan_note(&plan);
+	}
 	*out = plan;
 	return GW_OK;
+}
+
+void pack_plan_deinit(struct pack_plan *plan)
+{
+	free(plan->tables);
+	plan->tables = NULL;
+	plan->n_tables = plan->n_roles = 0;
+}
+
+struct gw_tensor pack_plan_declare(const struct pack_plan *plan, size_t index)
+{
+	const struct pack_table *table = &plan->tables[index];
+	struct gw_tensor tensor = {
+		.dtype = (uint8_t)table->to,
+		.rank = (uint8_t)table->tensor->rank,
+	};
+
+	if (table->role != GW_ROLE_NONE)
+		return pack_table_declare(table->role, table->to, table->rows, table->columns);
+	/* plan_all.c has measured the name; what does not fit would lack its NUL and be refused */
+	memcpy(tensor.name, table->name, strnlen(table->name, sizeof tensor.name));
+	memcpy(tensor.shape, table->tensor->shape, sizeof tensor.shape);
+	return tensor;
 }
 
 struct gw_tensor pack_table_declare(uint8_t role, unsigned dtype, uint64_t rows, uint64_t columns)

@@ -141,7 +141,7 @@ class Usage(Case):
 
     def test_options_of_later_releases(self):
         self.checkpoint()
-        for more in ["--zstd"], ["--zstd=3"], ["--dtype", "q8"], ["--all"]:
+        for more in ["--zstd"], ["--zstd=3"], ["--dtype", "q8"]:
             with self.subTest(more):
                 _, err = self.run_pack("pack", "in.safetensors", "-o", "out.gpt2w", *more,
                                        code=USAGE)
@@ -323,6 +323,124 @@ class Pack(Case):
                               % (i, i, i + 1) for i in range(25000)) + b"}", bytes(25000))
         out, _ = self.run_limited("info", "--json", "in")
         self.assertEqual(len(json.loads(out)["tensors"]), 25000)
+
+
+class All(Case):
+    """pack --all."""
+
+    def pack_all(self, tensors, *more, code=DONE):
+        self.checkpoint(tensors=tensors)
+        return self.run_pack("pack", "--all", "in.safetensors", "-o", "out.gpt2w", "--force", *more,
+                             code=code)[1]
+
+    def back(self):
+        self.run_pack("verify", "--quiet", "out.gpt2w")
+        self.run_pack("unpack", "out.gpt2w", "-o", "back.safetensors", "--force", "-q")
+        return read_safetensors("back.safetensors")[2]
+
+    def test_everything_comes_back(self):
+        """Each type and rank, in an order that is not the names', with bytes between them."""
+        kept = [("z", "F32", [], b"wxyz"), ("h.0.a", "BF16", [3], b"abcdef"),
+                ("wte.weight", "F32", [50, 20], WTE), ("h.10.b", "F16", [2, 1, 3, 1], b"abcdefghijkl"),
+                ("h.2.c", "F32", [7, 3], floats(21, 5)), ("wpe.weight", "F32", [10, 20], WPE),
+                ("big", "F32", [1000, 301], floats(301000, 6))]
+        left = [("h.0.attn.bias", "U8", [1, 3], b"abc"), ("h.1.attn.bias", "U8", [2], b"ab"),
+                ("ids", "I64", [1], b"12345678"), ("none", "F32", [4, 0], b""),
+                ("yes", "BOOL", [1], b"1")]
+        tensors = [t for pair in zip(kept, left) for t in pair] + kept[len(left):]
+        err = self.pack_all([("transformer." + n, *rest) for n, *rest in tensors])
+        self.assertIn('5 of 12 tensors are left out: 2 U8 ("transformer.h.0.attn.bias" …), '
+                      '1 I64 ("transformer.ids"), 1 empty ("transformer.none"), '
+                      '1 BOOL ("transformer.yes")\n', err)
+        self.assertIn("wpe [10, 20] f32 and 5 more, ", err)
+        self.assertEqual(self.back(), {n: tuple(rest) for n, *rest in kept})
+        info = json.loads(self.run_pack("info", "--json", "out.gpt2w")[0])
+        self.assertIn("all tensors but 5", info["provenance"]["note"])
+        self.assertEqual([t["role"] for t in info["tensors"] if t["role"]], ["wpe", "wte"])
+        first = self.content_id("out.gpt2w")
+        self.run_pack("pack", "--all", "out.gpt2w", "-o", "again.gpt2w")
+        self.assertEqual(self.content_id("again.gpt2w"), first)
+        self.run_pack("pack", "out.gpt2w", "-o", "tables.gpt2w")
+        self.run_pack("pack", "in.safetensors", "-o", "tables2.gpt2w")
+        self.assertEqual(self.content_id("tables.gpt2w"), self.content_id("tables2.gpt2w"))
+
+    def test_types(self):
+        data = struct.pack("<3d", 1.5, -2.0, 1e300)
+        err = self.pack_all([*TABLES, ("x", "F64", [3], data)])
+        self.assertIn("1 finite values of x are too large for f32", err)
+        self.assertEqual(self.back()["x"],
+                         ("F32", [3], struct.pack("<3f", 1.5, -2.0, float("inf"))))
+        self.pack_all([*TABLES, ("x", "F64", [3], data)], "--dtype", "bf16")
+        self.assertEqual({v[0] for v in self.back().values()}, {"BF16"})
+        err = self.pack_all([*TABLES, ("x", "F8_E4M3", [3], b"abc")], code=INPUT)
+        self.assertIn('"x" has the type F8_E4M3', err)
+
+    def test_output_head(self):
+        head = ("lm_head.weight", "F32", [50, 20])
+        err = self.pack_all([*TABLES, (*head, WTE)], "--vocab", "40")
+        self.assertIn('1 of 3 tensors are left out: 1 equal to wte ("lm_head.weight")', err)
+        self.assertEqual({k: v[1] for k, v in self.back().items()},
+                         {"wte.weight": [40, 20], "wpe.weight": [10, 20]})
+        for at in 0, 2000, len(WTE) - 1:
+            other = WTE[:at] + bytes([WTE[at] ^ 1]) + WTE[at + 1:]
+            self.assertNotIn("left out", self.pack_all([*TABLES, (*head, other)]))
+            self.assertEqual(self.back()["lm_head.weight"], ("F32", [50, 20], other))
+        # the same bytes in another shape are another tensor
+        self.pack_all([*TABLES, ("lm_head.weight", "F32", [20, 50], WTE)])
+        self.assertEqual(self.back()["lm_head.weight"], ("F32", [20, 50], WTE))
+
+    def test_names(self):
+        err = self.pack_all([*TABLES, ("model.x", "F32", [1], b"1234"),
+                             ("module.x", "F32", [1], b"1234")], code=INPUT)
+        self.assertIn('"model.x" and "module.x" would both be called "x"', err)
+        err = self.pack_all([*TABLES, ("other", *TABLES[1][1:])], "--wte", "other", code=INPUT)
+        self.assertIn("would both be called \"wte.weight\"", err)
+        for name in "x" * 256, "a\x1bb", "model.", "":
+            err = self.pack_all([*TABLES, (name, "F32", [1], b"1234")], code=INPUT)
+            self.assertIn("a pack cannot have the name", err)
+            self.assertNotIn("\x1b", err)
+        self.left("in.safetensors")
+        self.pack_all([*TABLES, ("model." + "x" * 255, "F32", [1], b"1234"),
+                       ("\u00e9", "F32", [1], b"5678")])
+        self.assertEqual(set(self.back()), {"wte.weight", "wpe.weight", "x" * 255, "\u00e9"})
+
+    def test_no_wpe(self):
+        err = self.pack_all([*TABLES, ("x", "F32", [1], b"1234")], "--wpe", "none")
+        self.assertIn('1 the position table ("wpe.weight")', err)
+        self.assertEqual(set(self.back()), {"wte.weight", "x"})
+
+    def test_own_names(self):
+        """Several arrays: no format that has Hugging Face's names."""
+        import io
+        try:
+            import numpy
+        except ImportError:
+            self.skipTest("no NumPy for this Python")
+        for name, shape in ("wte.weight", (5, 4)), ("wpe.weight", (3, 4)), ("model.x", (2, 3)):
+            stream = io.BytesIO()
+            numpy.save(stream, numpy.asfortranarray(
+                numpy.arange(shape[0] * shape[1], dtype="<f4").reshape(shape)))
+            self.write(name + ".npy", stream.getvalue())
+        self.run_pack("pack", "--all", "wte.weight.npy", "wpe.weight.npy", "model.x.npy", "-o",
+                      "out.gpt2w")
+        self.assertEqual(self.back()["model.x"],
+                         ("F32", [2, 3], struct.pack("<6f", *range(6))))
+
+    def test_many(self):
+        """As many tensors as a pack may have, in 64 MiB; one more is refused."""
+        n = 16384 - 2
+        tensors = [*TABLES, *(("model.layer.%d" % i, "F32", [1], struct.pack("<I", i))
+                              for i in range(n))]
+        self.checkpoint(tensors=tensors)
+        self.run_limited("pack", "--all", "in.safetensors", "-o", "out.gpt2w")
+        self.run_limited("verify", "out.gpt2w")
+        self.run_limited("unpack", "out.gpt2w", "-o", "back.safetensors")
+        back = read_safetensors("back.safetensors")[2]
+        self.assertEqual(len(back), 16384)
+        for i in range(n):
+            self.assertEqual(back["layer.%d" % i][2], struct.pack("<I", i))
+        err = self.pack_all([*tensors, ("y", "F32", [1], b"1234")], code=INPUT)
+        self.assertIn("more than 16384 tensors", err)
 
 
 class Output(Case):

@@ -90,8 +90,7 @@ static int copy(struct pack_source *source, struct gw_digest *out_digest, struct
 
 	ck_assert_code(*error, pack_plan_make(source, &wish, &plan, error), GW_OK);
 	for (size_t i = 0; i < 2; i++)
-		tensors[i] = pack_table_declare(plan.tables[i].role, plan.tables[i].to,
-						plan.tables[i].rows, plan.tables[i].columns);
+		tensors[i] = pack_plan_declare(&plan, i);
 	ck_assert_code(*error,
 		       gw_writer_new(fixture_path(folder, "out"), false, tensors, 2, &writer,
 				     error),
@@ -101,6 +100,7 @@ static int copy(struct pack_source *source, struct gw_digest *out_digest, struct
 	if (code == GW_OK)
 		code = gw_writer_finish(writer, &provenance, 0, 0, NULL, error);
 	gw_writer_free(writer);
+	pack_plan_deinit(&plan);
 	return code;
 }
 

@@ -101,6 +101,7 @@ START_TEST(found)
 	ck_assert_str_eq(plan.note,
 			 "wte: from transformer.wte.weight; wpe: from transformer.wpe.weight");
 	ck_assert_ptr_nonnull(strstr(plan.warning, "--vocab 4"));
+	pack_plan_deinit(&plan);
 
 	wish = (struct pack_wish){ .n_vocab = 4, .dtype = GW_F16, .no_wpe = true };
 	ck_assert_code(error, make(&made, &wish, &plan, &error), GW_OK);
@@ -111,10 +112,12 @@ START_TEST(found)
 	ck_assert_str_eq(plan.warning, "");
 	ck_assert_str_eq(plan.note,
 			 "wte: from transformer.wte.weight, first 4 of 5 rows, from bf16");
+	pack_plan_deinit(&plan);
 
 	wish = (struct pack_wish){ .wte = "lm_head.weight" };
 	ck_assert_code(error, make(&made, &wish, &plan, &error), GW_OK);
 	ck_assert_ptr_eq(plan.tables[0].tensor, &made.items[0]);
+	pack_plan_deinit(&plan);
 }
 END_TEST
 

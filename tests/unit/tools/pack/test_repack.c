@@ -175,6 +175,7 @@ START_TEST(roles_count)
 	ck_assert_str_eq(plan.tables[0].tensor->name, GW_WTE_NAME);
 	ck_assert_uint_eq(plan.tables[0].to, GW_F16);
 	ck_assert_str_eq(plan.tables[1].tensor->name, GW_WPE_NAME);
+	pack_plan_deinit(&plan);
 	pack_source_free(source);
 }
 END_TEST
