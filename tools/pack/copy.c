@@ -21,7 +21,7 @@ struct pack_pass {
 	uint8_t *out; /* twice that: 16 bits may become 32 */
 };
 
-/* Of pack_pass's order: where the tables lie. Those that the pass over the files cannot give are last. */
+/* Where a table lies. Those that the pass over the files cannot give come last. */
 struct pack_place {
 	size_t file, index; /* of plan's tables */
 	uint64_t first, end;

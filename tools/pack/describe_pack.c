@@ -13,6 +13,76 @@ static const char *pack_role_text(uint8_t role)
 	return role == GW_ROLE_WTE ? "wte" : role == GW_ROLE_WPE ? "wpe" : "";
 }
 
+/* The tensor of that name, or NULL; they are in ascending order of name. */
+static const struct gw_tensor *pack_tensor_named(const struct gw_pack *pack, const char *name)
+{
+	size_t low = 0, high = pack->superblock.n_tensors;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		int order = strcmp(name, pack->tensors[middle].name);
+
+		if (order == 0)
+			return &pack->tensors[middle];
+		if (order < 0)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return NULL;
+}
+
+/* Whether name ends in tail. */
+static bool pack_ends_in(const char *name, const char *tail)
+{
+	size_t n = strlen(name), m = strlen(tail);
+
+	return n >= m && strcmp(name + n - m, tail) == 0;
+}
+
+/*
+ * "[in, out]", "[out, in]", or NULL where nothing tells. The shapes do: c_attn makes 3 × n_embd
+ * outputs, c_fc makes 4 × n_embd of them, mlp.c_proj takes those. A square attn.c_proj was made by
+ * whoever made the c_attn of its layer. GGUF's matrices are all [out, in].
+ */
+static const char *pack_orientation(const struct gw_pack *pack, const struct gw_tensor *tensor)
+{
+	static const char attn[] = ".attn.c_attn.weight", square[] = ".attn.c_proj.weight";
+	static const struct {
+		const char *tail;
+		unsigned in, out; /* × n_embd */
+	} matrices[] = {
+		{ attn, 1, 3 },
+		{ ".mlp.c_fc.weight", 1, 4 },
+		{ ".mlp.c_proj.weight", 4, 1 },
+	};
+	uint64_t n_embd = pack->wte->shape[1];
+	char sibling[GW_NAME_BYTES];
+
+	if (tensor->rank != 2 || tensor->role != GW_ROLE_NONE)
+		return NULL;
+	if (strcmp(pack->provenance.source_format, "gguf") == 0)
+		return "[out, in]";
+	if (pack_ends_in(tensor->name, square)) {
+		/* the two tails are equally long */
+		memcpy(sibling, tensor->name, sizeof sibling);
+		memcpy(sibling + strlen(sibling) - strlen(square), attn, sizeof attn);
+		tensor = pack_tensor_named(pack, sibling);
+		if (!tensor || tensor->rank != 2)
+			return NULL;
+	}
+	for (size_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++) {
+		uint64_t in = n_embd * matrices[i].in, out = n_embd * matrices[i].out;
+
+		if (!pack_ends_in(tensor->name, matrices[i].tail))
+			continue;
+		return tensor->shape[0] == in && tensor->shape[1] == out ? "[in, out]" :
+		       tensor->shape[0] == out && tensor->shape[1] == in ? "[out, in]" :
+									   NULL;
+	}
+	return NULL;
+}
+
 static void pack_print_provenance(const struct gw_provenance *from)
 {
 	char quoted[512], digest[GW_DIGEST_TEXT_BYTES], size[TOOL_SIZE_TEXT_BYTES];
@@ -54,11 +124,14 @@ static void pack_print_pack(const struct gw_pack *pack)
 	for (uint32_t i = 0; i < superblock->n_tensors; i++) {
 		const struct gw_tensor *tensor = &pack->tensors[i];
 
-		printf("%-4s  %-5s %-18s %12" PRIu64 " %12" PRIu64 " %14" PRIu64 "  %s\n",
+		const char *orientation = pack_orientation(pack, tensor);
+
+		printf("%-4s  %-5s %-18s %12" PRIu64 " %12" PRIu64 " %14" PRIu64 "  %s%s%s\n",
 		       pack_role_text(tensor->role), gw_dtype_name(tensor->dtype),
 		       pack_shape_text(tensor->rank, tensor->shape, shape), tensor->row_bytes,
 		       tensor->data_offset, tensor->data_bytes,
-		       gw_quote(tensor->name, strlen(tensor->name), quoted, sizeof quoted));
+		       gw_quote(tensor->name, strlen(tensor->name), quoted, sizeof quoted),
+		       orientation ? "  " : "", orientation ? orientation : "");
 	}
 }
 
@@ -102,12 +175,13 @@ static void pack_dump_pack(const struct gw_pack *pack)
 
 		for (unsigned k = 0; k < tensor->rank; k++)
 			json_array_append_new(shape, json_integer((json_int_t)tensor->shape[k]));
-		object = json_pack("{s:s, s:s?, s:s, s:o, s:I, s:I, s:I}", "name", tensor->name,
+		object = json_pack("{s:s, s:s?, s:s, s:o, s:I, s:I, s:I, s:s?}", "name", tensor->name,
 				   "role", tensor->role ? pack_role_text(tensor->role) : NULL,
 				   "dtype", gw_dtype_name(tensor->dtype), "shape", shape,
 				   "row_bytes", (json_int_t)tensor->row_bytes, "offset",
 				   (json_int_t)tensor->data_offset, "bytes",
-				   (json_int_t)tensor->data_bytes);
+				   (json_int_t)tensor->data_bytes, "orientation",
+				   pack_orientation(pack, tensor));
 		fputs(i ? ", " : "", stdout);
 		json_dumpf(object, stdout, 0);
 		json_decref(object);

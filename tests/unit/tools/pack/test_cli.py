@@ -409,6 +409,25 @@ class All(Case):
         self.assertIn('1 the position table ("wpe.weight")', err)
         self.assertEqual(set(self.back()), {"wte.weight", "x"})
 
+    def test_orientation(self):
+        """Of the matrices, by their shapes; a square one is like its layer's c_attn."""
+        def matrices(turned):
+            shapes = (("h.0.attn.c_attn.weight", [20, 60]), ("h.0.attn.c_proj.weight", [20, 20]),
+                      ("h.0.mlp.c_fc.weight", [20, 80]), ("h.0.mlp.c_proj.weight", [80, 20]))
+            return [(n, "F32", s[::-1] if turned else s, floats(s[0] * s[1])) for n, s in shapes]
+
+        others = [("h.1.attn.c_proj.weight", "F32", [20, 20], floats(400)),
+                  ("h.1.mlp.c_fc.weight", "F32", [20, 20], floats(400)),
+                  ("h.1.mlp.c_fc.bias", "F32", [80], floats(80))]
+        for turned, word in (False, "[in, out]"), (True, "[out, in]"):
+            self.pack_all([*TABLES, *matrices(turned), *others])
+            info = json.loads(self.run_pack("info", "--json", "out.gpt2w")[0])
+            self.assertEqual({t["name"]: t["orientation"] for t in info["tensors"]},
+                             {**{n: word for n, *_ in matrices(turned)},
+                              **{n: None for n, *_ in TABLES + others}})
+            out, _ = self.run_pack("info", "out.gpt2w")
+            self.assertEqual(out.count("  " + word + "\n"), 4)
+
     def test_own_names(self):
         """Several arrays: no format that has Hugging Face's names."""
         import io
