@@ -64,6 +64,7 @@ def write_checkpoint(path, shapes):
 def test_every_tensor():
     shapes = official_shapes()
     t.check_equal(len(shapes), 160)
+    t.say(f'  {sum(map(size_of, shapes.values())) / 1e6:.1f} MB')
     with t.folder() as where:
         store = where / 'store'
         store.mkdir()
