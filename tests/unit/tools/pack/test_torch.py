@@ -186,7 +186,7 @@ PICKLES = [
      b".", "\"n_head\" is there twice"),
     (PROTO + dictionary(*PAIRS, (b"a\0b", T_WTE)) + b".", "no clean UTF-8"),
     (PROTO + dictionary(*PAIRS, (b"\xff", T_WTE)) + b".", "no clean UTF-8"),
-    (PROTO + dictionary(*PAIRS, (None, T_WTE)) + b".", "no clean UTF-8"),
+    (PROTO + dictionary(*PAIRS, (None, T_WTE)) + b".", "name is no text"),
 ]
 
 
