@@ -13,7 +13,7 @@
 #include "client/error.h"
 #include "format/limits.h"
 
-static_assert(sizeof(size_t) >= 8, "an image of up to 1 TiB is mapped whole");
+static_assert(sizeof(size_t) >= 8, "an image of up to 512 GiB is mapped whole");
 
 #define IMAGE_SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 #define BOARD_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)

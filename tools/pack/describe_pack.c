@@ -13,25 +13,6 @@ static const char *pack_role_text(uint8_t role)
 	return role == GW_ROLE_WTE ? "wte" : role == GW_ROLE_WPE ? "wpe" : "";
 }
 
-/* The tensor of that name, or NULL; they are in ascending order of name. */
-static const struct gw_tensor *pack_tensor_named(const struct gw_pack *pack, const char *name)
-{
-	size_t low = 0, high = pack->superblock.n_tensors;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		int order = strcmp(name, pack->tensors[middle].name);
-
-		if (order == 0)
-			return &pack->tensors[middle];
-		if (order < 0)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return NULL;
-}
-
 /* Whether name ends in tail. */
 static bool pack_ends_in(const char *name, const char *tail)
 {
@@ -67,7 +48,7 @@ static const char *pack_orientation(const struct gw_pack *pack, const struct gw_
 		/* the two tails are equally long */
 		memcpy(sibling, tensor->name, sizeof sibling);
 		memcpy(sibling + strlen(sibling) - strlen(square), attn, sizeof attn);
-		tensor = pack_tensor_named(pack, sibling);
+		tensor = gw_pack_find(pack, sibling);
 		if (!tensor || tensor->rank != 2)
 			return NULL;
 	}
