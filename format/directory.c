@@ -77,6 +77,11 @@ uint64_t gw_tensor_row_payload(const struct gw_tensor *tensor)
 	return tensor->row_elements * gw_dtype_bytes(tensor->dtype);
 }
 
+uint64_t gw_tensor_payload(const struct gw_tensor *tensor)
+{
+	return tensor->row_count * gw_tensor_row_payload(tensor) + tensor->scales_bytes;
+}
+
 /* A tensor's name for a message. */
 static const char *quoted(const struct gw_tensor *tensor, char out[GW_NAME_BYTES])
 {
@@ -131,9 +136,27 @@ static int check_role(const struct gw_tensor *tensor, uint64_t offset, struct gw
 	return GW_OK;
 }
 
+/* All sizes in bytes, from row_count and row_elements; false: one of them does not fit. */
+static bool measure_bytes(struct gw_tensor *tensor)
+{
+	uint64_t element_bytes = gw_dtype_bytes(tensor->dtype);
+
+	tensor->scales_bytes = 0;
+	if (!gw_mul(tensor->row_elements, element_bytes, &tensor->row_bytes) ||
+	    (tensor->role != GW_ROLE_NONE &&
+	     !gw_align(tensor->row_bytes, GW_ROW_ALIGN_BYTES, &tensor->row_bytes)) ||
+	    !gw_mul(tensor->row_count, tensor->row_bytes, &tensor->data_bytes))
+		return false;
+	tensor->extent_bytes = tensor->data_bytes;
+	if (tensor->dtype != GW_I8)
+		return true;
+	return gw_mul(tensor->row_count, sizeof(float), &tensor->scales_bytes) &&
+	       gw_align(tensor->data_bytes, GW_ROW_ALIGN_BYTES, &tensor->extent_bytes) &&
+	       gw_add(tensor->extent_bytes, tensor->scales_bytes, &tensor->extent_bytes);
+}
+
 int gw_tensor_measure(struct gw_tensor *tensor, uint64_t offset, struct gw_error *error)
 {
-	unsigned element_bytes = gw_dtype_bytes(tensor->dtype);
 	char name[GW_NAME_BYTES];
 	int code;
 
@@ -141,31 +164,40 @@ int gw_tensor_measure(struct gw_tensor *tensor, uint64_t offset, struct gw_error
 		return gw_fail(error, GW_E_NAME, offset,
 			       "a tensor's name is empty, or no clean, terminated UTF-8: \"%s\"",
 			       quoted(tensor, name));
-	if (element_bytes == 0)
+	if (gw_dtype_bytes(tensor->dtype) == 0)
 		return gw_fail(error, GW_E_DTYPE, offset,
 			       "tensor %s has element type %u (%s), which this release does not read",
 			       quoted(tensor, name), tensor->dtype, gw_dtype_name(tensor->dtype));
 	if ((code = measure_shape(tensor, offset, error)) ||
 	    (code = check_role(tensor, offset, error)))
 		return code;
-	if (!gw_mul(tensor->row_elements, element_bytes, &tensor->row_bytes) ||
-	    (tensor->role != GW_ROLE_NONE &&
-	     !gw_align(tensor->row_bytes, GW_ROW_ALIGN_BYTES, &tensor->row_bytes)) ||
-	    !gw_mul(tensor->row_count, tensor->row_bytes, &tensor->data_bytes))
+	if (!measure_bytes(tensor))
 		return gw_fail(error, GW_E_SHAPE, offset,
 			       "the dimensions of tensor %s multiply past 2^64",
 			       quoted(tensor, name));
-	if (tensor->data_bytes > GW_MAX_IMAGE_BYTES)
+	if (tensor->extent_bytes > GW_MAX_IMAGE_BYTES)
 		return gw_fail(error, GW_E_LIMIT, offset,
 			       "tensor %s has %" PRIu64 " bytes, at most %" PRIu64,
-			       quoted(tensor, name), tensor->data_bytes, GW_MAX_IMAGE_BYTES);
-	tensor->block_count = (tensor->data_bytes + GW_BLOCK_BYTES - 1) / GW_BLOCK_BYTES;
+			       quoted(tensor, name), tensor->extent_bytes, GW_MAX_IMAGE_BYTES);
+	tensor->block_count = (tensor->extent_bytes + GW_BLOCK_BYTES - 1) / GW_BLOCK_BYTES;
 	return GW_OK;
 }
 
+/* Tables are read at random, so their pages matter most; what padding to 2 MiB costs others of that
+ * size would be a seventh of a whole model (FORMAT.md, Placement). */
 static uint64_t data_align(const struct gw_tensor *tensor)
 {
-	return tensor->data_bytes >= GW_HUGE_PAGE_BYTES ? GW_HUGE_PAGE_BYTES : GW_PAGE_BYTES;
+	uint64_t large = tensor->role ? GW_HUGE_PAGE_BYTES : GW_LARGE_TENSOR_BYTES;
+
+	return tensor->extent_bytes >= large ? GW_HUGE_PAGE_BYTES : GW_PAGE_BYTES;
+}
+
+/* Where the scales are, once data_offset is known. */
+static uint64_t scales_offset(const struct gw_tensor *tensor)
+{
+	return tensor->scales_bytes ?
+		       tensor->data_offset + tensor->extent_bytes - tensor->scales_bytes :
+		       0;
 }
 
 /* Order of the names, exactly one wte, at most one wpe of its width. */
@@ -214,7 +246,8 @@ int gw_directory_place(struct gw_tensor *tensors, size_t n, uint64_t *out_n_bloc
 	end = gw_superblock_regions(n, n_blocks).data_offset;
 	for (size_t i = 0; i < n; i++) {
 		gw_align(end, data_align(&tensors[i]), &tensors[i].data_offset);
-		end = tensors[i].data_offset + tensors[i].data_bytes; /* at most 2^14 × 2^40 */
+		tensors[i].scales_offset = scales_offset(&tensors[i]);
+		end = tensors[i].data_offset + tensors[i].extent_bytes; /* at most 2^14 × 2^40 */
 	}
 	gw_align(end, GW_PAGE_BYTES, &end);
 	if (end > GW_MAX_IMAGE_BYTES)
@@ -248,7 +281,7 @@ static int decode_entry(const uint8_t *bytes, uint64_t offset, struct gw_tensor 
 	if (code)
 		return code;
 	if (!gw_is_zero(bytes + GW_DE_RESERVED_259, GW_DE_RESERVED_259_SIZE) ||
-	    !gw_is_zero(bytes + GW_DE_SCALES_OFFSET, GW_ENTRY_BYTES - GW_DE_SCALES_OFFSET))
+	    !gw_is_zero(bytes + GW_DE_RESERVED_368, GW_DE_RESERVED_368_SIZE))
 		return gw_fail(error, GW_E_RESERVED, offset,
 			       "reserved bytes of tensor %s are not zero", quoted(out, name));
 	if (row_bytes != out->row_bytes)
@@ -258,8 +291,29 @@ static int decode_entry(const uint8_t *bytes, uint64_t offset, struct gw_tensor 
 	return GW_OK;
 }
 
+/* Whether scales are where data_offset puts them; both fields are 0 where there are none. */
+static int check_scales(struct gw_tensor *tensor, const uint8_t *bytes, uint64_t offset,
+			struct gw_error *error)
+{
+	struct gw_bytes in = gw_bytes_read(bytes, GW_ENTRY_BYTES);
+	uint64_t at = gw_get_u64(&in, GW_DE_SCALES_OFFSET);
+	uint64_t size = gw_get_u64(&in, GW_DE_SCALES_BYTES);
+	char name[GW_NAME_BYTES];
+
+	tensor->scales_offset = scales_offset(tensor);
+	if (at != tensor->scales_offset)
+		return gw_fail(error, GW_E_LAYOUT, offset + GW_DE_SCALES_OFFSET,
+			       "the scales of tensor %s start at %" PRIu64 " instead of %" PRIu64,
+			       quoted(tensor, name), at, tensor->scales_offset);
+	if (size != tensor->scales_bytes)
+		return gw_fail(error, GW_E_LAYOUT, offset + GW_DE_SCALES_BYTES,
+			       "tensor %s has scales_bytes %" PRIu64 " instead of %" PRIu64,
+			       quoted(tensor, name), size, tensor->scales_bytes);
+	return GW_OK;
+}
+
 /* Whether a tensor lies where it must: after end, the end of the one before. */
-static int check_place(const struct gw_tensor *tensor, const uint8_t *bytes, uint64_t offset,
+static int check_place(struct gw_tensor *tensor, const uint8_t *bytes, uint64_t offset,
 		       uint64_t end, uint64_t image_bytes, struct gw_error *error)
 {
 	struct gw_bytes in = gw_bytes_read(bytes, GW_ENTRY_BYTES);
@@ -272,11 +326,11 @@ static int check_place(const struct gw_tensor *tensor, const uint8_t *bytes, uin
 		return gw_fail(error, GW_E_ALIGNMENT, offset + GW_DE_DATA_OFFSET,
 			       "tensor %s starts at %" PRIu64 ", no multiple of %" PRIu64, name, at,
 			       data_align(tensor));
-	if (!gw_add(at, tensor->data_bytes, &data_end) || data_end > image_bytes)
+	if (!gw_add(at, tensor->extent_bytes, &data_end) || data_end > image_bytes)
 		return gw_fail(error, GW_E_BOUNDS, offset + GW_DE_DATA_OFFSET,
 			       "tensor %s, %" PRIu64 " bytes at %" PRIu64
 			       ", reaches past the end at %" PRIu64,
-			       name, tensor->data_bytes, at, image_bytes);
+			       name, tensor->extent_bytes, at, image_bytes);
 	if (at < end)
 		return gw_fail(error, GW_E_OVERLAP, offset + GW_DE_DATA_OFFSET,
 			       "tensor %s starts at %" PRIu64 ", before %" PRIu64
@@ -290,7 +344,7 @@ static int check_place(const struct gw_tensor *tensor, const uint8_t *bytes, uin
 		return gw_fail(error, GW_E_LAYOUT, offset + GW_DE_DATA_BYTES,
 			       "tensor %s has data_bytes %" PRIu64 " instead of %" PRIu64, name,
 			       data_bytes, tensor->data_bytes);
-	return GW_OK;
+	return check_scales(tensor, bytes, offset, error);
 }
 
 int gw_directory_decode(const uint8_t *bytes, size_t n, uint64_t n_blocks, uint64_t image_bytes,
@@ -306,7 +360,7 @@ int gw_directory_decode(const uint8_t *bytes, size_t n, uint64_t n_blocks, uint6
 		    (code = check_place(&out[i], bytes + i * GW_ENTRY_BYTES, offset, end,
 					image_bytes, error)))
 			return code;
-		end = out[i].data_offset + out[i].data_bytes;
+		end = out[i].data_offset + out[i].extent_bytes;
 		out[i].first_block = blocks;
 		blocks += out[i].block_count;
 	}
@@ -342,5 +396,7 @@ void gw_directory_encode(const struct gw_tensor *tensors, size_t n, uint8_t *out
 		gw_put_u64(&to, at + GW_DE_ROW_BYTES, tensors[i].row_bytes);
 		gw_put_u64(&to, at + GW_DE_DATA_OFFSET, tensors[i].data_offset);
 		gw_put_u64(&to, at + GW_DE_DATA_BYTES, tensors[i].data_bytes);
+		gw_put_u64(&to, at + GW_DE_SCALES_OFFSET, tensors[i].scales_offset);
+		gw_put_u64(&to, at + GW_DE_SCALES_BYTES, tensors[i].scales_bytes);
 	}
 }

@@ -44,24 +44,30 @@ struct gw_tensor {
 	uint64_t row_bytes;          /* distance from row to row */
 	uint64_t data_offset;        /* bytes from the start of the image */
 	uint64_t data_bytes;         /* row_count × row_bytes */
+	uint64_t scales_offset;      /* GW_I8: f32 [row_count], from the start of the image; else 0 */
+	uint64_t scales_bytes;       /* 4 × row_count; else 0 */
 	/* derived */
 	uint64_t row_count;
 	uint64_t row_elements;
+	uint64_t extent_bytes; /* from data_offset to the end of data and scales; what blocks cut */
 	uint64_t first_block, block_count;
 };
 
 /* Bytes of a row's elements, without the padding up to row_bytes. */
 uint64_t gw_tensor_row_payload(const struct gw_tensor *tensor);
 
+/* Bytes of all elements and, after them, scales, without any padding. */
+uint64_t gw_tensor_payload(const struct gw_tensor *tensor);
+
 /*
- * Fills row_count, row_elements, row_bytes, data_bytes and block_count from name, dtype, role, rank
- * and shape, after checking these. offset: where in the file they stand, for the message, or
+ * Fills row_count, row_elements, row_bytes, data_bytes, scales_bytes, extent_bytes and block_count
+ * from name, dtype, role, rank and shape, after checking these. offset: where in the file they stand, for the message, or
  * GW_NO_OFFSET. Errors: GW_E_NAME, _DTYPE, _SHAPE, _ROLE, _LIMIT.
  */
 int gw_tensor_measure(struct gw_tensor *tensor, uint64_t offset, struct gw_error *error);
 
 /*
- * Fills data_offset and first_block of n measured tensors in strictly ascending order of name, and
+ * Fills data_offset, scales_offset and first_block of n measured tensors in strictly ascending order of name, and
  * checks the roles against each other. Errors: GW_E_NAME (order), _ROLE, _LIMIT.
  */
 int gw_directory_place(struct gw_tensor *tensors, size_t n, uint64_t *out_n_blocks,

@@ -11,13 +11,23 @@ enum gw_dtype {
 	GW_F32 = 1,
 	GW_F16 = 2,
 	GW_BF16 = 3,
-	GW_I8 = 4, /* set aside: int8 with one f32 scale per row */
+	GW_I8 = 4, /* int8 with one f32 scale per row: a value is the two multiplied */
 };
 
-/* Bytes of an element; 0 for a type that this release does not read. */
+/* Bytes of an element, without its row's scale; 0 for a type that this release does not read. */
 static inline unsigned gw_dtype_bytes(unsigned dtype)
 {
-	return dtype == GW_F32 ? 4 : dtype == GW_F16 || dtype == GW_BF16 ? 2 : 0;
+	switch (dtype) {
+	case GW_F32:
+		return 4;
+	case GW_F16:
+	case GW_BF16:
+		return 2;
+	case GW_I8:
+		return 1;
+	default:
+		return 0;
+	}
 }
 
 /* "f32", "f16", "bf16", "int8", "none" or "unknown". */

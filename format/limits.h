@@ -8,8 +8,11 @@
 
 /* Page of every machine that this runs on; alignment of small tensors. */
 #define GW_PAGE_BYTES UINT64_C(4096)
-/* Huge page of x86-64 and of arm64 with 4 KiB granule; alignment of large tensors. */
+/* Huge page of x86-64 and of arm64 with 4 KiB granule; alignment of large tables and tensors. */
 #define GW_HUGE_PAGE_BYTES (UINT64_C(2) << 20)
+/* From here on a tensor without a role is on a huge page of its own: its padding is then at most a
+ * sixteenth of it. Fixed by FORMAT.md. */
+#define GW_LARGE_TENSOR_BYTES (UINT64_C(32) << 20)
 /* Cache line; alignment of table rows. */
 #define GW_ROW_ALIGN_BYTES UINT64_C(64)
 /* Small enough to stay in a core's L2 while it is hashed or decoded, large enough that its digest

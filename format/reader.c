@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -219,52 +221,89 @@ struct gw_unit gw_pack_unit(const struct gw_pack *pack, uint64_t index)
 
 		unit.tensor = tensor_of_block(pack, index);
 		skip = (index - unit.tensor->first_block) * GW_BLOCK_BYTES;
-		left = unit.tensor->data_bytes - skip;
+		left = unit.tensor->extent_bytes - skip;
 		unit.offset_bytes = unit.tensor->data_offset + skip;
 		unit.size_bytes = left < GW_BLOCK_BYTES ? left : GW_BLOCK_BYTES;
 		return unit;
 	}
 	gap = index - sb->n_blocks;
 	unit.offset_bytes = gap == 0 ? pack->regions.data_offset :
-				       tensors[gap - 1].data_offset + tensors[gap - 1].data_bytes;
+				       tensors[gap - 1].data_offset + tensors[gap - 1].extent_bytes;
 	end = gap == sb->n_tensors ? sb->image_bytes : tensors[gap].data_offset;
 	unit.size_bytes = end - unit.offset_bytes;
 	return unit;
 }
 
-/* Whether the bytes that pad the rows of a block are zero; returns the offset in it of one that is
- * not, or size_bytes. */
-static uint64_t find_row_padding(const struct gw_unit *unit, const uint8_t *bytes)
+static uint64_t smaller(uint64_t a, uint64_t b)
 {
-	uint64_t row_bytes = unit->tensor->row_bytes;
-	uint64_t payload = gw_tensor_row_payload(unit->tensor);
-	uint64_t at = (unit->offset_bytes - unit->tensor->data_offset) % row_bytes; /* in its row */
+	return a < b ? a : b;
+}
 
-	if (payload == row_bytes)
-		return unit->size_bytes;
-	for (uint64_t i = 0; i < unit->size_bytes; i += row_bytes - at, at = 0) {
-		uint64_t from = i + (at < payload ? payload - at : 0);
-		uint64_t to = i + row_bytes - at;
+/* The offset in bytes of the first one from first to end that is not zero, or end. */
+static uint64_t find_nonzero(const uint8_t *bytes, uint64_t first, uint64_t end)
+{
+	while (first < end && !bytes[first])
+		first++;
+	return first;
+}
 
-		for (; from < to && from < unit->size_bytes; from++)
-			if (bytes[from])
-				return from;
+/* Whether the bytes that pad a block, after its rows and before the scales, are zero; returns the
+ * offset in it of one that is not, or size_bytes. */
+static uint64_t find_padding(const struct gw_unit *unit, const uint8_t *bytes)
+{
+	const struct gw_tensor *tensor = unit->tensor;
+	uint64_t payload = gw_tensor_row_payload(tensor), row_bytes = tensor->row_bytes;
+	uint64_t skip = unit->offset_bytes - tensor->data_offset; /* of the tensor, before it */
+	uint64_t data_end = 0, scales = tensor->extent_bytes - tensor->scales_bytes;
+	uint64_t column = skip % row_bytes, at;
+
+	if (skip < tensor->data_bytes)
+		data_end = smaller(tensor->data_bytes - skip, unit->size_bytes);
+	for (uint64_t i = 0; payload < row_bytes && i < data_end; i += row_bytes - column, column = 0) {
+		uint64_t from = i + (column < payload ? payload - column : 0);
+		uint64_t to = smaller(i + row_bytes - column, data_end);
+
+		if (from < to && (at = find_nonzero(bytes, from, to)) < to)
+			return at;
 	}
+	scales = scales > skip ? smaller(scales - skip, unit->size_bytes) : 0;
+	if (data_end < scales && (at = find_nonzero(bytes, data_end, scales)) < scales)
+		return at;
 	return unit->size_bytes;
+}
+
+/* "rows 0 to 84", "rows 50000 to 50256 and scales 0 to 16319" or "scales 5 to 9": what a block holds. */
+static void block_text(const struct gw_unit *unit, char *out, size_t room)
+{
+	const struct gw_tensor *tensor = unit->tensor;
+	uint64_t first = unit->offset_bytes - tensor->data_offset, end = first + unit->size_bytes;
+	uint64_t scales = tensor->extent_bytes - tensor->scales_bytes;
+	bool has_scales = tensor->scales_bytes && end > scales;
+	int n = 0;
+
+	if (first < tensor->data_bytes)
+		n = snprintf(out, room, "rows %" PRIu64 " to %" PRIu64 "%s",
+			     first / tensor->row_bytes,
+			     (smaller(end, tensor->data_bytes) - 1) / tensor->row_bytes,
+			     has_scales ? " and " : "");
+	if (has_scales)
+		snprintf(out + n, room - (size_t)n, "scales %" PRIu64 " to %" PRIu64,
+			 first > scales ? (first - scales) / sizeof(float) : 0,
+			 (end - scales - 1) / sizeof(float));
 }
 
 static int fail_block(const struct gw_unit *unit, uint64_t index, struct gw_error *error)
 {
 	const struct gw_tensor *tensor = unit->tensor;
-	uint64_t skip = unit->offset_bytes - tensor->data_offset;
-	char name[GW_NAME_BYTES];
+	char name[GW_NAME_BYTES], text[128] = "";
 
 	gw_quote(tensor->name, strlen(tensor->name), name, sizeof name);
+	block_text(unit, text, sizeof text);
 	return gw_fail(error, GW_E_BLOCK_DIGEST, unit->offset_bytes,
-		       "block %" PRIu64 " (bytes %" PRIu64 " to %" PRIu64 ", %s rows %" PRIu64
-		       " to %" PRIu64 ") does not match its digest",
+		       "block %" PRIu64 " (bytes %" PRIu64 " to %" PRIu64
+		       ", %s %s) does not match its digest",
 		       index, unit->offset_bytes, unit->offset_bytes + unit->size_bytes - 1, name,
-		       skip / tensor->row_bytes, (skip + unit->size_bytes - 1) / tensor->row_bytes);
+		       text);
 }
 
 int gw_pack_verify_unit(const struct gw_pack *pack, uint64_t index, const uint8_t *bytes,
@@ -276,18 +315,17 @@ int gw_pack_verify_unit(const struct gw_pack *pack, uint64_t index, const uint8_
 	if (!unit.tensor) {
 		if (gw_is_zero(bytes, unit.size_bytes))
 			return GW_OK;
-		for (at = 0; !bytes[at];)
-			at++;
+		at = find_nonzero(bytes, 0, unit.size_bytes);
 		return gw_fail(error, GW_E_PADDING, unit.offset_bytes + at,
 			       "byte %" PRIu64 " between tensors is not zero",
 			       unit.offset_bytes + at);
 	}
 	if (gw_hash64(bytes, unit.size_bytes) != pack->digests[index])
 		return fail_block(&unit, index, error);
-	at = find_row_padding(&unit, bytes);
+	at = find_padding(&unit, bytes);
 	if (at < unit.size_bytes)
 		return gw_fail(error, GW_E_PADDING, unit.offset_bytes + at,
-			       "byte %" PRIu64 ", which pads a row of %s, is not zero",
+			       "byte %" PRIu64 ", which pads rows of %s, is not zero",
 			       unit.offset_bytes + at, unit.tensor->name);
 	return GW_OK;
 }

@@ -126,7 +126,7 @@ static void hash_on(struct gw_writer *writer, const uint8_t *data, uint64_t n)
 		writer->done_bytes += part;
 		data += part;
 		n -= part;
-		if (part == room || writer->done_bytes == tensor->data_bytes) {
+		if (part == room || writer->done_bytes == tensor->extent_bytes) {
 			uint64_t block = tensor->first_block +
 					 (writer->done_bytes - 1) / GW_BLOCK_BYTES;
 
@@ -185,21 +185,53 @@ static int push_rows(struct gw_writer *writer, const uint8_t *data, uint64_t n,
 	return GW_OK;
 }
 
-/* Bytes without padding that the current tensor still lacks. */
-static uint64_t missing_bytes(const struct gw_writer *writer, const struct gw_tensor *tensor)
+/* Bytes without padding that the current tensor's rows still lack. */
+static uint64_t missing_data(const struct gw_writer *writer, const struct gw_tensor *tensor)
 {
 	uint64_t payload = gw_tensor_row_payload(tensor);
 	uint64_t rows = writer->done_bytes / tensor->row_bytes;
 
+	if (writer->done_bytes >= tensor->data_bytes)
+		return 0;
 	if (payload == tensor->row_bytes)
 		return tensor->data_bytes - writer->done_bytes;
 	return (tensor->row_count - rows) * payload - writer->row_fill;
+}
+
+/* The same for its scales. */
+static uint64_t missing_scales(const struct gw_writer *writer, const struct gw_tensor *tensor)
+{
+	uint64_t first = tensor->extent_bytes - tensor->scales_bytes;
+
+	return writer->done_bytes < first ? tensor->scales_bytes :
+					    tensor->extent_bytes - writer->done_bytes;
+}
+
+/* n bytes of rows and m of scales after them, neither more than is missing. */
+static int append(struct gw_writer *writer, const uint8_t *data, uint64_t n, uint64_t m,
+		  struct gw_error *error)
+{
+	static const uint8_t zeros[GW_ROW_ALIGN_BYTES];
+	const struct gw_tensor *tensor = &writer->tensors[writer->current];
+	uint64_t first = tensor->extent_bytes - tensor->scales_bytes;
+	int code = GW_OK;
+
+	if (n && gw_tensor_row_payload(tensor) == tensor->row_bytes)
+		code = push(writer, data, n, error);
+	else if (n)
+		code = push_rows(writer, data, n, error);
+	if (!code && m && writer->done_bytes < first)
+		code = push(writer, zeros, first - writer->done_bytes, error);
+	if (!code && m)
+		code = push(writer, data + n, m, error);
+	return code;
 }
 
 int gw_writer_append(struct gw_writer *writer, size_t index, const void *data, uint64_t n,
 		     struct gw_error *error)
 {
 	const struct gw_tensor *tensor;
+	uint64_t rows, scales;
 	size_t place;
 	int code;
 
@@ -216,15 +248,14 @@ int gw_writer_append(struct gw_writer *writer, size_t index, const void *data, u
 		writer->done_bytes = 0;
 		writer->row_fill = 0;
 	}
-	if (n > missing_bytes(writer, tensor))
+	rows = missing_data(writer, tensor);
+	scales = n > rows ? n - rows : 0;
+	if (scales > missing_scales(writer, tensor))
 		return gw_fail(error, GW_E_ARGUMENT, GW_NO_OFFSET,
 			       "more bytes for %s than its shape holds", tensor->name);
-	if (gw_tensor_row_payload(tensor) == tensor->row_bytes)
-		code = push(writer, data, n, error);
-	else
-		code = push_rows(writer, data, n, error);
+	code = append(writer, data, n - scales, scales, error);
 	writer->failed = code != GW_OK;
-	if (!code && writer->done_bytes == tensor->data_bytes) {
+	if (!code && writer->done_bytes == tensor->extent_bytes) {
 		writer->complete[place] = true;
 		writer->current = NO_TENSOR;
 	}

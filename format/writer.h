@@ -23,8 +23,9 @@ int gw_writer_new(const char *path, bool replace, const struct gw_tensor *tensor
 		  struct gw_writer **out_writer, struct gw_error *error);
 
 /*
- * Appends n bytes of the tensor that was declared at index: dense, row-major, without padding. A
- * tensor's bytes come in order; one tensor is completed before the next is begun.
+ * Appends n bytes of the tensor that was declared at index: dense, row-major, without padding; after
+ * the values of GW_I8 come the scales of all rows, f32. A tensor's bytes come in order; one tensor is
+ * completed before the next is begun.
  * Errors: GW_E_ARGUMENT (more than its shape holds, out of turn, or after a write that failed), GW_E_IO.
  */
 int gw_writer_append(struct gw_writer *writer, size_t index, const void *data, uint64_t n,

@@ -13,7 +13,7 @@
 #include "format/reader.h"
 #include "tests/support/fixture.h"
 
-#define GOLDEN_COUNT 4
+#define GOLDEN_COUNT 5
 #define GOLDEN_TENSORS 4
 
 struct golden {
@@ -42,6 +42,11 @@ static const struct golden golden_packs[GOLDEN_COUNT] = {
 	    { "h.0.mlp.c_fc.weight", GW_F16, 24, 96 },
 	    { "wpe.weight", GW_F32, 5, 24 },
 	    { "wte.weight", GW_BF16, 70, 24 } } },
+	{ "i8.gpt2w",
+	  "0c6b94c9a3855e57212aa829f2adeb68",
+	  { { "h.0.mlp.c_fc.weight", GW_I8, 24, 33 },
+	    { "wpe.weight", GW_I8, 5, 24 },
+	    { "wte.weight", GW_I8, 70, 24 } } },
 };
 
 /* The tensors to declare, with values of fixture_value; returns how many. */
@@ -93,6 +98,12 @@ static void check_values(const struct gw_tensor *tensor, uint64_t seed)
 		}
 		for (uint64_t i = tensor->row_elements * element_bytes; i < tensor->row_bytes; i++)
 			ck_assert_uint_eq(row[i], 0);
+	}
+	for (uint64_t r = 0; tensor->dtype == GW_I8 && r < tensor->row_count; r++) {
+		float scale = fixture_scale(seed, r);
+
+		ck_assert_mem_eq(file + tensor->scales_offset + r * sizeof scale, &scale,
+				 sizeof scale);
 	}
 }
 

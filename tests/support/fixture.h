@@ -45,8 +45,11 @@ void fixture_write(const char *path, const void *data, size_t bytes);
  */
 float fixture_value(uint64_t seed, uint64_t row, uint64_t column);
 
-/* Its bytes in dtype, little-endian, at out; returns how many. */
+/* Its bytes in dtype, little-endian, at out; returns how many. int8: half of it, cut. */
 unsigned fixture_element(float value, unsigned dtype, uint8_t *out);
+
+/* The scale of a row of an int8 test table. */
+float fixture_scale(uint64_t seed, uint64_t row);
 
 /* A tensor to declare; columns 0: rank 1. Its role follows from its name. */
 struct gw_tensor fixture_tensor(const char *name, unsigned dtype, uint64_t rows, uint64_t columns);

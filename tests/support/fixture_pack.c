@@ -34,12 +34,19 @@ unsigned fixture_element(float value, unsigned dtype, uint8_t *out)
 	unsigned n = gw_dtype_bytes(dtype);
 	struct gw_bytes bytes = gw_bytes_write(out, n);
 
-	if (dtype == GW_F32)
+	if (dtype == GW_I8)
+		gw_put_u8(&bytes, 0, (uint8_t)(int8_t)(value / 2));
+	else if (dtype == GW_F32)
 		gw_put_u32(&bytes, 0, gw_f32_bits(value));
 	else
 		gw_put_u16(&bytes, 0,
 			   dtype == GW_F16 ? gw_f32_to_f16(value) : gw_f32_to_bf16(value));
 	return n;
+}
+
+float fixture_scale(uint64_t seed, uint64_t row)
+{
+	return ldexpf((float)(1 + row % 200), -8 - (int)seed);
 }
 
 struct gw_tensor fixture_tensor(const char *name, unsigned dtype, uint64_t rows, uint64_t columns)
@@ -73,6 +80,12 @@ static void append_values(struct gw_writer *writer, size_t index, const struct g
 		ck_assert_code(error, gw_writer_append(writer, index, row, n, &error), GW_OK);
 	}
 	free(row);
+	for (uint64_t r = 0; tensor->dtype == GW_I8 && r < rows; r++) {
+		float scale = fixture_scale(seed, r);
+
+		ck_assert_code(error, gw_writer_append(writer, index, &scale, sizeof scale, &error),
+			       GW_OK);
+	}
 }
 
 void fixture_pack_tensors(const char *path, const struct gw_tensor *tensors, size_t n)
@@ -134,7 +147,10 @@ static void repair_blocks(struct gw_bytes *pack, uint64_t n_tensors, uint64_t di
 		uint64_t entry = GW_DIRECTORY_OFFSET + i * GW_ENTRY_BYTES;
 		uint64_t at = gw_get_u64(pack, entry + GW_DE_DATA_OFFSET);
 		uint64_t left = gw_get_u64(pack, entry + GW_DE_DATA_BYTES);
+		uint64_t scales = gw_get_u64(pack, entry + GW_DE_SCALES_OFFSET);
 
+		if (gw_get_u8(pack, entry + GW_DE_DTYPE) == GW_I8)
+			left = scales - at + gw_get_u64(pack, entry + GW_DE_SCALES_BYTES);
 		while (left && block < n_blocks) {
 			uint64_t n = left < GW_BLOCK_BYTES ? left : GW_BLOCK_BYTES;
 			const uint8_t *data = gw_bytes_at(pack, at, n);

@@ -17,18 +17,24 @@ START_TEST(measures)
 		unsigned dtype;
 		uint8_t rank;
 		uint64_t shape[GW_MAX_RANK];
-		uint64_t row_count, row_elements, row_bytes, data_bytes, block_count;
+		uint64_t row_count, row_elements, row_bytes, data_bytes, block_count, extent_bytes;
 	} cases[] = {
-		{ "scalar", GW_F32, 0, { 0 }, 1, 1, 4, 4, 1 },
-		{ "bias", GW_F16, 1, { 7 }, 1, 7, 14, 14, 1 },
-		{ "matrix", GW_BF16, 2, { 3, 5 }, 3, 5, 10, 30, 1 },
-		{ "deep", GW_F32, 8, { 2, 1, 2, 1, 2, 1, 2, 3 }, 16, 3, 12, 192, 1 },
-		{ "block", GW_F32, 1, { 65536 }, 1, 65536, 262144, 262144, 1 },
-		{ "block and a half", GW_F32, 1, { 65537 }, 1, 65537, 262148, 262148, 2 },
-		{ "wte.weight", GW_F32, 2, { 50257, 768 }, 50257, 768, 3072, 154389504, 589 },
-		{ "wte.weight", GW_F32, 2, { 70, 24 }, 70, 24, 128, 8960, 1 },
-		{ "wpe.weight", GW_F16, 2, { 5, 24 }, 5, 24, 64, 320, 1 },
-		{ "wpe.weight", GW_BF16, 2, { 5, 33 }, 5, 33, 128, 640, 1 },
+		{ "scalar", GW_F32, 0, { 0 }, 1, 1, 4, 4, 1, 4 },
+		{ "bias", GW_F16, 1, { 7 }, 1, 7, 14, 14, 1, 14 },
+		{ "matrix", GW_BF16, 2, { 3, 5 }, 3, 5, 10, 30, 1, 30 },
+		{ "deep", GW_F32, 8, { 2, 1, 2, 1, 2, 1, 2, 3 }, 16, 3, 12, 192, 1, 192 },
+		{ "block", GW_F32, 1, { 65536 }, 1, 65536, 262144, 262144, 1, 262144 },
+		{ "block and a half", GW_F32, 1, { 65537 }, 1, 65537, 262148, 262148, 2, 262148 },
+		{ "wte.weight", GW_F32, 2, { 50257, 768 }, 50257, 768, 3072, 154389504, 589, 154389504 },
+		{ "wte.weight", GW_F32, 2, { 70, 24 }, 70, 24, 128, 8960, 1, 8960 },
+		{ "wpe.weight", GW_F16, 2, { 5, 24 }, 5, 24, 64, 320, 1, 320 },
+		{ "wpe.weight", GW_BF16, 2, { 5, 33 }, 5, 33, 128, 640, 1, 640 },
+		/* data, up to 64, four bytes a row */
+		{ "scalar", GW_I8, 0, { 0 }, 1, 1, 1, 1, 1, 68 },
+		{ "matrix", GW_I8, 2, { 3, 33 }, 3, 33, 33, 99, 1, 140 },
+		{ "wpe.weight", GW_I8, 2, { 5, 65 }, 5, 65, 128, 640, 1, 660 },
+		{ "block of data", GW_I8, 2, { 1024, 256 }, 1024, 256, 256, 262144, 2, 266240 },
+		{ "wte.weight", GW_I8, 2, { 50257, 768 }, 50257, 768, 768, 38597376, 149, 38798404 },
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -42,6 +48,9 @@ START_TEST(measures)
 		ck_assert_uint_eq(tensor.row_bytes, cases[i].row_bytes);
 		ck_assert_uint_eq(tensor.data_bytes, cases[i].data_bytes);
 		ck_assert_uint_eq(tensor.block_count, cases[i].block_count);
+		ck_assert_uint_eq(tensor.extent_bytes, cases[i].extent_bytes);
+		ck_assert_uint_eq(tensor.scales_bytes,
+				  cases[i].dtype == GW_I8 ? 4 * cases[i].row_count : 0);
 		ck_assert_uint_eq(gw_tensor_row_payload(&tensor),
 				  cases[i].row_elements * gw_dtype_bytes(cases[i].dtype));
 	}
@@ -59,22 +68,46 @@ static int place(struct gw_tensor *tensors, size_t n, uint64_t *out_n_blocks,
 START_TEST(places)
 {
 	struct gw_tensor tensors[] = {
-		fixture_tensor("a", GW_F32, 524287, 0),          /* 2 MiB - 4: on a page */
-		fixture_tensor("b", GW_F32, 524288, 0),          /* 2 MiB: on 2 MiB */
-		fixture_tensor("c", GW_F16, 1, 0),               /* straight after, on a page */
-		fixture_tensor(GW_WTE_NAME, GW_F32, 50257, 768), /* on 2 MiB */
+		fixture_tensor("a", GW_F32, 8388607, 0), /* 32 MiB - 4: on a page */
+		fixture_tensor("b", GW_F32, 8388608, 0), /* 32 MiB: on 2 MiB */
+		fixture_tensor("c", GW_F16, 1, 0),       /* straight after, on a page */
+		fixture_tensor(GW_WPE_NAME, GW_F32, 8191, 64),   /* 2 MiB - 256: on a page */
+		fixture_tensor(GW_WTE_NAME, GW_F32, 50257, 64), /* 12 MiB, a table: on 2 MiB */
+	};
+	const uint64_t mib = UINT64_C(1) << 20;
+	uint64_t n_blocks = 0, image_bytes = 0;
+
+	ck_assert_code(error, place(tensors, 5, &n_blocks, &image_bytes), GW_OK);
+	/* 8192 + 5 × 384 + 315 × 8 = 12632 */
+	ck_assert_uint_eq(n_blocks, 128 + 128 + 1 + 8 + 50);
+	ck_assert_uint_eq(tensors[0].data_offset, 16384);
+	ck_assert_uint_eq(tensors[1].data_offset, 34 * mib);
+	ck_assert_uint_eq(tensors[2].data_offset, 66 * mib);
+	ck_assert_uint_eq(tensors[3].data_offset, 66 * mib + 4096);
+	ck_assert_uint_eq(tensors[4].data_offset, 70 * mib);
+	ck_assert_uint_eq(tensors[4].first_block, 265);
+	ck_assert_uint_eq(image_bytes, (70 * mib + 50257 * 256 + 4095) / 4096 * 4096);
+}
+END_TEST
+
+/* int8: scales on the next cache line after the rows, the next tensor after the scales. */
+START_TEST(places_scales)
+{
+	struct gw_tensor tensors[] = {
+		fixture_tensor("a", GW_I8, 3, 33),
+		fixture_tensor(GW_WPE_NAME, GW_I8, 1024, 2044), /* 2 MiB with the rows' padding */
+		fixture_tensor(GW_WTE_NAME, GW_I8, 1024, 2044),
 	};
 	uint64_t n_blocks = 0, image_bytes = 0;
 
-	ck_assert_code(error, place(tensors, 4, &n_blocks, &image_bytes), GW_OK);
-	/* 8192 + 4 × 384 + 606 × 8 = 14576 */
-	ck_assert_uint_eq(n_blocks, 8 + 8 + 1 + 589);
-	ck_assert_uint_eq(tensors[0].data_offset, 16384);
-	ck_assert_uint_eq(tensors[1].data_offset, 2 * GW_HUGE_PAGE_BYTES);
+	ck_assert_code(error, place(tensors, 3, &n_blocks, &image_bytes), GW_OK);
+	ck_assert_uint_eq(n_blocks, 1 + 9 + 9);
+	ck_assert_uint_eq(tensors[0].data_offset, 12288);
+	ck_assert_uint_eq(tensors[0].scales_offset, 12288 + 128);
+	ck_assert_uint_eq(tensors[1].data_offset, GW_HUGE_PAGE_BYTES);
+	ck_assert_uint_eq(tensors[1].scales_offset, 2 * GW_HUGE_PAGE_BYTES);
 	ck_assert_uint_eq(tensors[2].data_offset, 3 * GW_HUGE_PAGE_BYTES);
-	ck_assert_uint_eq(tensors[3].data_offset, 4 * GW_HUGE_PAGE_BYTES);
-	ck_assert_uint_eq(tensors[3].first_block, 17);
-	ck_assert_uint_eq(image_bytes, (4 * GW_HUGE_PAGE_BYTES + 154389504 + 4095) / 4096 * 4096);
+	ck_assert_uint_eq(image_bytes, 4 * GW_HUGE_PAGE_BYTES + 4096);
 }
 END_TEST
 
@@ -218,6 +251,7 @@ int main(void)
 
 	tcase_add_test(tcase, measures);
 	tcase_add_test(tcase, places);
+	tcase_add_test(tcase, places_scales);
 	tcase_add_test(tcase, places_refuse);
 	tcase_add_test(tcase, full_directories);
 	tcase_add_test(tcase, flipped_bits_are_refused_or_mean_something);

@@ -178,7 +178,7 @@ START_TEST(sizes_and_names)
 		unsigned dtype, bytes;
 		const char *name;
 	} types[] = { { GW_DTYPE_NONE, 0, "none" }, { GW_F32, 4, "f32" }, { GW_F16, 2, "f16" },
-		      { GW_BF16, 2, "bf16" },       { GW_I8, 0, "int8" }, { 5, 0, "unknown" },
+		      { GW_BF16, 2, "bf16" },       { GW_I8, 1, "int8" }, { 5, 0, "unknown" },
 		      { 255, 0, "unknown" },        { ~0U, 0, "unknown" } };
 
 	for (unsigned i = 0; i < sizeof types / sizeof types[0]; i++) {

@@ -7,7 +7,12 @@
  *   1  wpe.weight  [5, 24]   f16  16384 to 16704, rows of 48 in 64 bytes
  *   2  wte.weight  [70, 24]  f32  20480 to 29440, rows of 96 in 128 bytes
  *
- * data from 12288, image to 32768.
+ * data from 12288, image to 32768. The base of the int8 ones is two tensors:
+ *
+ *   0  a.weight    [3, 33]   int8 12288 to 12387, scales 12416 to 12428
+ *   1  wte.weight  [70, 24]  int8 16384 to 20864, rows of 24 in 64 bytes, scales to 21144
+ *
+ * data from 12288, image to 24576.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,7 +151,7 @@ static const struct forgery forgeries[] = {
 	  .edits = { DE(WPE, ROLE, GW_ROLE_WTE) } },
 	/* dtypes */
 	FLAW("dtype 0", GW_E_DTYPE, DE(WTE, DTYPE, 0)),
-	FLAW("dtype 4, int8", GW_E_DTYPE, DE(WTE, DTYPE, 4)),
+	FLAW("dtype 4, int8, with the rows of f32", GW_E_STRIDE, DE(WTE, DTYPE, 4)),
 	FLAW("dtype 5", GW_E_DTYPE, DE(WTE, DTYPE, 5)),
 	FLAW("dtype 255", GW_E_DTYPE, DE(A, DTYPE, 255)),
 	/* shapes */
@@ -190,8 +195,8 @@ static const struct forgery forgeries[] = {
 	FLAW("reserved_259, last", GW_E_RESERVED, AT(ENTRY(WTE) + 263, 1)),
 	FLAW("reserved_368, first", GW_E_RESERVED, AT(ENTRY(A) + 368, 1)),
 	FLAW("reserved_368, last", GW_E_RESERVED, AT(ENTRY(WTE) + 383, 1)),
-	FLAW("scales_offset", GW_E_RESERVED, DE(WTE, SCALES_OFFSET, 4096)),
-	FLAW("scales_bytes", GW_E_RESERVED, DE(WTE, SCALES_BYTES, 280)),
+	FLAW("scales_offset of f32", GW_E_LAYOUT, DE(WTE, SCALES_OFFSET, 4096)),
+	FLAW("scales_bytes of f32", GW_E_LAYOUT, DE(WTE, SCALES_BYTES, 280)),
 	/* row_bytes, placement, data_bytes */
 	FLAW("row_bytes 0", GW_E_STRIDE, DE(WTE, ROW_BYTES, 0)),
 	FLAW("row_bytes without padding", GW_E_STRIDE, DE(WTE, ROW_BYTES, 96)),
@@ -239,6 +244,36 @@ static const struct forgery forgeries[] = {
 };
 #define N_FORGERIES (int)(sizeof forgeries / sizeof forgeries[0])
 
+#define I8_WTE 1
+
+static const struct forgery int8_forgeries[] = {
+	FLAW("nothing", GW_OK, AT(0, 0x89)),
+	FLAW("scales_offset 0", GW_E_LAYOUT, DE(I8_WTE, SCALES_OFFSET, 0)),
+	FLAW("scales on the data", GW_E_LAYOUT, DE(I8_WTE, SCALES_OFFSET, 20800)),
+	FLAW("scales of another tensor", GW_E_LAYOUT, DE(I8_WTE, SCALES_OFFSET, 12416)),
+	FLAW("scales past the end", GW_E_LAYOUT, DE(I8_WTE, SCALES_OFFSET, 24576)),
+	FLAW("scales_offset 2^64 - 64", GW_E_LAYOUT, DE(I8_WTE, SCALES_OFFSET, -UINT64_C(64))),
+	FLAW("scales straight after the data", GW_E_LAYOUT, DE(A, SCALES_OFFSET, 12387)),
+	FLAW("scales_bytes 0", GW_E_LAYOUT, DE(I8_WTE, SCALES_BYTES, 0)),
+	FLAW("a scale too few", GW_E_LAYOUT, DE(I8_WTE, SCALES_BYTES, 276)),
+	FLAW("a scale too many", GW_E_LAYOUT, DE(I8_WTE, SCALES_BYTES, 284)),
+	FLAW("scales_bytes 2^64 - 1", GW_E_LAYOUT, DE(I8_WTE, SCALES_BYTES, UINT64_MAX)),
+	FLAW("data_bytes with the scales", GW_E_LAYOUT, DE(I8_WTE, DATA_BYTES, 4760)),
+	FLAW("rows of f32", GW_E_STRIDE, DE(I8_WTE, ROW_BYTES, 128)),
+	FLAW("dtype without scales", GW_E_STRIDE, DE(I8_WTE, DTYPE, GW_F32)),
+	FLAW("scales past the image", GW_E_BOUNDS, DIM(I8_WTE, 0, 121)),
+	FLAW("rows times 4 that wrap", GW_E_SHAPE, DIM(A, 0, BIT(62)), DIM(A, 1, 1),
+	     DE(A, ROW_BYTES, 1)),
+	FLAW("scales over the limit", GW_E_LIMIT, DIM(A, 0, BIT(37)), DIM(A, 1, 1),
+	     DE(A, ROW_BYTES, 1)),
+	FLAW("first byte between data and scales", GW_E_PADDING, AT(12387, 1)),
+	FLAW("last byte between data and scales", GW_E_PADDING, AT(12415, 1)),
+	FLAW("byte after the scales", GW_E_PADDING, AT(12428, 1)),
+	FLAW("padding of the last row", GW_E_PADDING, AT(20863, 1)),
+	FLAW("other values and scales", GW_OK, AT(16384, 0x80), AT(20864, 0x55), AT(21143, 0xff)),
+};
+#define N_INT8_FORGERIES (int)(sizeof int8_forgeries / sizeof int8_forgeries[0])
+
 static uint8_t *base(size_t *out_bytes)
 {
 	const struct gw_tensor tensors[] = {
@@ -249,6 +284,18 @@ static uint8_t *base(size_t *out_bytes)
 	uint8_t *pack = fixture_image(tensors, 3, out_bytes);
 
 	ck_assert_uint_eq(*out_bytes, 32768);
+	return pack;
+}
+
+static uint8_t *base_int8(size_t *out_bytes)
+{
+	const struct gw_tensor tensors[] = {
+		fixture_tensor("a.weight", GW_I8, 3, 33),
+		fixture_tensor(GW_WTE_NAME, GW_I8, 70, 24),
+	};
+	uint8_t *pack = fixture_image(tensors, 2, out_bytes);
+
+	ck_assert_uint_eq(*out_bytes, 24576);
 	return pack;
 }
 
@@ -267,12 +314,10 @@ static void apply(const struct forgery *forgery, uint8_t *pack, size_t bytes)
 	fixture_repair(pack, bytes);
 }
 
-START_TEST(the_broken_rule_refuses)
+/* pack is freed. */
+static void refuse(const struct forgery *forgery, uint8_t *pack, size_t bytes)
 {
-	const struct forgery *forgery = &forgeries[_i];
 	struct gw_error error = GW_ERROR_INIT;
-	size_t bytes;
-	uint8_t *pack = base(&bytes);
 	int r;
 
 	apply(forgery, pack, bytes);
@@ -287,6 +332,23 @@ START_TEST(the_broken_rule_refuses)
 				      "%s: message not clean", forgery->flaw);
 	}
 	free(pack);
+}
+
+START_TEST(the_broken_rule_refuses)
+{
+	size_t bytes;
+	uint8_t *pack = base(&bytes);
+
+	refuse(&forgeries[_i], pack, bytes);
+}
+END_TEST
+
+START_TEST(the_broken_rule_of_int8_refuses)
+{
+	size_t bytes;
+	uint8_t *pack = base_int8(&bytes);
+
+	refuse(&int8_forgeries[_i], pack, bytes);
 }
 END_TEST
 
@@ -320,7 +382,7 @@ START_TEST(each_reserved_byte_is_refused)
 		{ GW_SB_RESERVED_176, 3904 },
 		{ GW_PROVENANCE_OFFSET + GW_PV_RESERVED_632, 3464 },
 		{ ENTRY(1) + GW_DE_RESERVED_259, 5 },
-		{ ENTRY(1) + GW_DE_SCALES_OFFSET, 32 },
+		{ ENTRY(1) + GW_DE_RESERVED_368, 16 },
 	};
 	struct gw_error error = GW_ERROR_INIT;
 	size_t bytes;
@@ -368,8 +430,8 @@ START_TEST(each_digest_counts)
 }
 END_TEST
 
-/* A tensor of 2 MiB or more must lie on 2 MiB, though it would fit on a page. */
-START_TEST(large_tensors_lie_on_huge_pages)
+/* A table of 2 MiB or more must lie on 2 MiB, though it would fit on a page. */
+START_TEST(large_tables_lie_on_huge_pages)
 {
 	const struct gw_tensor tensor = fixture_tensor(GW_WTE_NAME, GW_F32, 8192, 64);
 	struct gw_error error = GW_ERROR_INIT;
@@ -393,9 +455,10 @@ int main(void)
 	TCase *tcase = fixture_case(suite, "forged");
 
 	tcase_add_loop_test(tcase, the_broken_rule_refuses, 0, N_FORGERIES);
+	tcase_add_loop_test(tcase, the_broken_rule_of_int8_refuses, 0, N_INT8_FORGERIES);
 	tcase_add_loop_test(tcase, each_required_feature_is_refused_by_number, 0, 64);
 	tcase_add_test(tcase, each_reserved_byte_is_refused);
 	tcase_add_test(tcase, each_digest_counts);
-	tcase_add_test(tcase, large_tensors_lie_on_huge_pages);
+	tcase_add_test(tcase, large_tables_lie_on_huge_pages);
 	return fixture_main(suite);
 }

@@ -27,6 +27,8 @@ static const struct recipe {
 } recipes[] = {
 	{ "padded f32", 1, { { "wte.weight", GW_F32, 70, 24 }, { "wpe.weight", GW_F32, 5, 24 } } },
 	{ "f16 and f32", 1, { { "wte.weight", GW_F16, 70, 24 }, { "wpe.weight", GW_F32, 5, 24 } } },
+	{ "int8", 1, { { "a", GW_I8, 3, 33 }, { "wte.weight", GW_I8, 70, 24 } } },
+	{ "int8, several blocks", 251, { { "wte.weight", GW_I8, 70000, 8 } } },
 	{ "bf16, no wpe", 1, { { "wte.weight", GW_BF16, 70, 24 } } },
 	{ "others around",
 	  1,
@@ -78,7 +80,7 @@ static const struct gw_tensor *tensor_at(uint64_t offset)
 		const struct gw_tensor *tensor = &pack->tensors[i];
 
 		if (offset >= tensor->data_offset &&
-		    offset - tensor->data_offset < tensor->data_bytes)
+		    offset - tensor->data_offset < tensor->extent_bytes)
 			return tensor;
 	}
 	return NULL;

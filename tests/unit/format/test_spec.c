@@ -217,6 +217,7 @@ START_TEST(constants_in_the_prose)
 	ck_assert_uint_eq(GW_BLOCK_BYTES, 262144);
 	ck_assert_uint_eq(GW_PAGE_BYTES, 4096);
 	ck_assert_uint_eq(GW_HUGE_PAGE_BYTES, 2097152);
+	ck_assert_uint_eq(GW_LARGE_TENSOR_BYTES, 33554432);
 	ck_assert_uint_eq(GW_ROW_ALIGN_BYTES, 64);
 	ck_assert_uint_eq(GW_DIRECTORY_OFFSET, 8192);
 	ck_assert_uint_eq(GW_VERSION_MAJOR, 1);

@@ -173,7 +173,7 @@ START_TEST(bad_declarations_leave_nothing)
 	refuse(bad, 0, GW_E_LIMIT);
 	refuse(bad, GW_MAX_TENSORS + 1, GW_E_LIMIT);
 	refuse(bad, 2, GW_E_NAME);
-	bad[0].dtype = GW_I8;
+	bad[0].dtype = GW_I8 + 1;
 	refuse(bad, 1, GW_E_DTYPE);
 	bad[0] = wte;
 	bad[0].shape[1] = 0;
