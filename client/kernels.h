@@ -15,6 +15,7 @@
 struct gpt2c_table {
 	/* [row_count] rows, row_bytes apart, each on a 64-byte boundary; NULL: none */
 	const uint8_t *rows;
+	const float *scales; /* [row_count] for GW_I8: an element is int8 * scale; else NULL */
 	size_t row_bytes;
 	uint64_t row_count;
 	uint32_t dtype; /* enum gw_dtype; GW_DTYPE_NONE: no such table */
@@ -32,8 +33,8 @@ struct gpt2c_run {
 };
 
 /* Place in a set: by wte's dtype, then wpe's (GW_DTYPE_NONE: token embeddings alone). */
-#define GPT2C_KERNEL_WTE 3
-#define GPT2C_KERNEL_WPE 4
+#define GPT2C_KERNEL_WTE 4
+#define GPT2C_KERNEL_WPE 5
 
 struct gpt2c_kernels {
 	const char *name;

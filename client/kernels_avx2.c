@@ -25,6 +25,18 @@ static inline __m256 vector_bf16(const uint16_t *p)
 	return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
 }
 
+static inline __m256 vector_i8(const int8_t *p)
+{
+	__m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)p);
+
+	return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+}
+
+static inline __m256 vector_scale(__m256 v, float scale)
+{
+	return _mm256_mul_ps(v, _mm256_set1_ps(scale));
+}
+
 static inline __m256 vector_add(__m256 a, __m256 b)
 {
 	return _mm256_add_ps(a, b);

@@ -25,6 +25,18 @@ static inline __m512 vector_bf16(const uint16_t *p)
 	return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
 
+static inline __m512 vector_i8(const int8_t *p)
+{
+	__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+
+	return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+}
+
+static inline __m512 vector_scale(__m512 v, float scale)
+{
+	return _mm512_mul_ps(v, _mm512_set1_ps(scale));
+}
+
 static inline __m512 vector_add(__m512 a, __m512 b)
 {
 	return _mm512_add_ps(a, b);

@@ -36,6 +36,16 @@ static inline vector4 vector_bf16(const uint16_t *p)
 			   gw_bf16_to_f32(p[3]) };
 }
 
+static inline vector4 vector_i8(const int8_t *p)
+{
+	return (vector4){ p[0], p[1], p[2], p[3] };
+}
+
+static inline vector4 vector_scale(vector4 v, float scale)
+{
+	return v * scale;
+}
+
 static inline vector4 vector_add(vector4 a, vector4 b)
 {
 	return a + b;

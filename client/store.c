@@ -40,12 +40,21 @@ struct gpt2c_store *gpt2c_store_new(void)
 	return store;
 }
 
+/* Aligned: scales_offset is a multiple of 64 (FORMAT.md, int8). */
+static const float *scales_of(const struct gpt2c_store *store, const struct gw_tensor *tensor)
+{
+	if (tensor->dtype != GW_I8)
+		return NULL;
+	return (const float *)(const void *)(store->image.data + tensor->scales_offset);
+}
+
 static struct gpt2c_table table_of(const struct gpt2c_store *store, const struct gw_tensor *tensor)
 {
 	if (!tensor)
 		return (struct gpt2c_table){ .dtype = GW_DTYPE_NONE };
 	return (struct gpt2c_table){
 		.rows = store->image.data + tensor->data_offset,
+		.scales = scales_of(store, tensor),
 		.row_bytes = tensor->row_bytes,
 		.row_count = tensor->row_count,
 		.dtype = tensor->dtype,
@@ -113,6 +122,7 @@ static int describe(const struct gpt2c_store *store, const struct gw_tensor *fro
 	gpt2c_tensor tensor = {
 		.name = from->name,
 		.data = store->image.data + from->data_offset,
+		.scales = scales_of(store, from),
 		.dtype = from->dtype,
 		.rank = from->rank,
 		.row_bytes = from->row_bytes,

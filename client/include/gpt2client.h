@@ -25,7 +25,7 @@ extern "C" {
 #define GPT2C_F32 1
 #define GPT2C_F16 2  /* IEEE binary16 */
 #define GPT2C_BF16 3 /* the upper half of an f32 */
-#define GPT2C_I8 4   /* int8 with one f32 scale per row; set aside, no release reads it yet */
+#define GPT2C_I8 4   /* int8 with one f32 scale per row: a value is (float)q * scale, rounded once */
 
 #define GPT2C_MAX_RANK 8
 
@@ -126,7 +126,7 @@ typedef struct gpt2c_tensor {
 	uint64_t size;
 	const char *name;     /* lives as long as the store */
 	const void *data;     /* row 0; lives as long as the store; read-only unless GPT2C_COPY_ON_WRITE */
-	const float *scales;  /* NULL unless dtype is GPT2C_I8 */
+	const float *scales;  /* of GPT2C_I8: one per row, as long-lived as data; else NULL */
 	uint32_t dtype;       /* GPT2C_F32 … */
 	uint32_t rank;        /* 0 … GPT2C_MAX_RANK */
 	uint64_t shape[GPT2C_MAX_RANK]; /* outermost first; 0 from rank on */
@@ -177,7 +177,8 @@ int gpt2c_get_info(const gpt2c_store *store, gpt2c_info *out_info);
 
 /*
  * A tensor by name; the tables are called "wte.weight" and "wpe.weight". wte is GPT-2's output head
- * too: one [n_vocab, n_embd] matrix with leading dimension row_bytes / element size.
+ * too: one [n_vocab, n_embd] matrix with leading dimension row_bytes / element size. Rows of GPT2C_I8
+ * have a scale each: element i of row r is (float)q[i] * scales[r].
  * Errors: GPT2C_E_ARGUMENT, _NO_TENSOR. Thread-safe. Since 0.1.
  */
 int gpt2c_get_tensor(const gpt2c_store *store, const char *name, gpt2c_tensor *out_tensor);
@@ -207,7 +208,8 @@ const char *gpt2c_version(void);
  * Pointers to wte's rows where they lie.
  *   ids       [n], each 0 … n_vocab-1
  *   out_rows  [n], receives pointers to rows of n_embd elements of wte_dtype, each on a 64-byte
- *             boundary; they live as long as the store
+ *             boundary; they live as long as the store. Rows of GPT2C_I8 are the bytes alone: the
+ *             scale of ids[i]'s is gpt2c_tensor.scales[ids[i]] of "wte.weight"
  * On failure out_rows is untouched. Errors: GPT2C_E_ARGUMENT, _SIZE (n is 0), _ID with the index.
  * Thread-safe. Since 0.1.
  */
@@ -216,8 +218,10 @@ int gpt2c_rows(const gpt2c_store *store, const int32_t *ids, size_t n, const voi
 
 /*
  * GPT-2's input embeddings: out[b,t,:] = wte[ids[b,t],:] + wpe[past+t,:], in f32, one rounding per
- * element; f16 and bf16 are widened first. The same bits on every machine (NaN payloads aside) in the
- * default floating-point environment.
+ * sum; f16 and bf16 are widened first, exactly; int8 is multiplied by its row's scale, which is a
+ * rounding of its own. The same bits on every machine (NaN payloads aside) in the default floating-point
+ * environment. An int8 table differs from the one that was packed by at most half a scale per element,
+ * where the packer rounded to the nearest, besides these roundings.
  *   ids   [batch, seq], row-major, each 0 … n_vocab-1
  *   past  number of tokens that are in the cache already: the position of each sequence's first token
  *   out   [batch, seq, n_embd] f32, row-major, aligned as a float; must not overlap ids

@@ -62,30 +62,38 @@ static void expect_fail(int result, int code, int64_t index, const char *text)
 
 static const int32_t ids[TOKENS] = { 0, 49, 7, 7, 1, 2, 3, 48, 0, 5, 6, 9, 11, 49, 30 };
 
+/* What an element of the test tables is worth. */
+static float value(unsigned dtype, uint64_t seed, uint64_t row, uint64_t column)
+{
+	float exact = fixture_value(seed, row, column);
+
+	return dtype == GW_I8 ? (float)(int8_t)(exact / 2) * fixture_scale(seed, row) : exact;
+}
+
 /* _i: the pair of types, and the set of kernels */
 START_TEST(test_values)
 {
 	static const int32_t positions[TOKENS] = {
 		0, 0, 19, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 18, 19
 	};
-	unsigned wte = GW_F32 + (unsigned)_i % 3, wpe = GW_F32 + (unsigned)_i / 3;
+	unsigned wte = GW_F32 + (unsigned)_i % 4, wpe = GW_F32 + (unsigned)_i / 4;
 	gpt2c_store *mixed = open_pack(POSITIONS, wte, wpe);
 
 	for (size_t set = 0; (mixed->kernels = gpt2c_kernels_at(set)); set++) {
 		ck_assert_int_eq(gpt2c_embed(mixed, ids, BATCH, SEQ, 15, out, NULL), GPT2C_OK);
 		for (size_t i = 0; i < TOKENS * EMBD; i++)
 			ck_assert(out[i] ==
-				  fixture_value(1, (uint64_t)ids[i / EMBD], i % EMBD) +
-					  fixture_value(2, 15 + i / EMBD % SEQ, i % EMBD));
+				  value(wte, 1, (uint64_t)ids[i / EMBD], i % EMBD) +
+					  value(wpe, 2, 15 + i / EMBD % SEQ, i % EMBD));
 		ck_assert_int_eq(gpt2c_embed_at(mixed, ids, positions, TOKENS, out, NULL),
 				 GPT2C_OK);
 		for (size_t i = 0; i < TOKENS * EMBD; i++)
-			ck_assert(out[i] == fixture_value(1, (uint64_t)ids[i / EMBD], i % EMBD) +
-						    fixture_value(2, (uint64_t)positions[i / EMBD],
-								  i % EMBD));
+			ck_assert(out[i] ==
+				  value(wte, 1, (uint64_t)ids[i / EMBD], i % EMBD) +
+					  value(wpe, 2, (uint64_t)positions[i / EMBD], i % EMBD));
 		ck_assert_int_eq(gpt2c_embed_at(mixed, ids, NULL, TOKENS, out, NULL), GPT2C_OK);
 		for (size_t i = 0; i < TOKENS * EMBD; i++)
-			ck_assert(out[i] == fixture_value(1, (uint64_t)ids[i / EMBD], i % EMBD));
+			ck_assert(out[i] == value(wte, 1, (uint64_t)ids[i / EMBD], i % EMBD));
 	}
 	gpt2c_close(mixed);
 }
@@ -114,6 +122,32 @@ START_TEST(test_rows)
 			ck_assert(((const float *)rows[t])[i] ==
 				  fixture_value(1, (uint64_t)ids[t], i));
 	}
+}
+END_TEST
+
+/* Rows of int8, and the scales that the caller multiplies them by. */
+START_TEST(test_rows_of_int8)
+{
+	gpt2c_store *small = open_pack(POSITIONS, GW_I8, GW_I8);
+	gpt2c_tensor wte = { .size = sizeof wte }, wpe = { .size = sizeof wpe };
+	const void *rows[TOKENS];
+
+	ck_assert_int_eq(gpt2c_get_tensor(small, GW_WTE_NAME, &wte), GPT2C_OK);
+	ck_assert_uint_eq(wte.dtype, GPT2C_I8);
+	ck_assert_uint_eq(wte.row_bytes, 64);
+	ck_assert_ptr_nonnull(wte.scales);
+	ck_assert_int_eq(gpt2c_rows(small, ids, TOKENS, rows, &error), GPT2C_OK);
+	for (size_t i = 0; i < TOKENS * EMBD; i++) {
+		uint64_t id = (uint64_t)ids[i / EMBD];
+
+		ck_assert_ptr_eq(rows[i / EMBD], (const uint8_t *)wte.data + id * 64);
+		ck_assert((float)((const int8_t *)rows[i / EMBD])[i % EMBD] * wte.scales[id] ==
+			  value(GW_I8, 1, id, i % EMBD));
+	}
+	ck_assert_int_eq(gpt2c_get_tensor(small, GW_WPE_NAME, &wpe), GPT2C_OK);
+	for (uint64_t r = 0; r < POSITIONS; r++)
+		ck_assert(wpe.scales[r] == fixture_scale(2, r));
+	gpt2c_close(small);
 }
 END_TEST
 
@@ -254,10 +288,11 @@ int main(void)
 	tcase_add_checked_fixture(tcase, fixture_fds_setup, fixture_fds_teardown);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	suite_add_tcase(suite, tcase);
-	tcase_add_loop_test(tcase, test_values, 0, 9);
+	tcase_add_loop_test(tcase, test_values, 0, 16);
 	tcase_add_loop_test(tcase, test_bad_id, 0, 4);
 	tcase_add_test(tcase, test_without_positions);
 	tcase_add_test(tcase, test_rows);
+	tcase_add_test(tcase, test_rows_of_int8);
 	tcase_add_test(tcase, test_bad_position);
 	tcase_add_test(tcase, test_past);
 	tcase_add_test(tcase, test_sizes);
