@@ -40,6 +40,7 @@ static const struct {
 	{ GW_E_OVERLAP, "tensors overlap" },
 	{ GW_E_PADDING, "padding is not zero" },
 	{ GW_E_BLOCK_DIGEST, "block does not match its digest" },
+	{ GW_E_BLOCK_CODE, "stored block cannot be expanded" },
 	{ GW_E_PATH, "no usable socket path" },
 	{ GW_E_CONNECT, "no daemon listens" },
 	{ GW_E_TIMEOUT, "timed out" },

@@ -9,7 +9,7 @@
 static const int codes[] = {
 	0,   -1,  -2,  -3,  -4,  -5,  -6,  -7,  -10, -11, -12, -13, -14, -15, -16,
 	-17, -18, -19, -20, -21, -22, -23, -24, -25, -26, -27, -28, -29, -30, -31,
-	-32, -50, -51, -52, -53, -54, -55, -56, -57, -58, -59, -80, -81, -82,
+	-32, -33, -50, -51, -52, -53, -54, -55, -56, -57, -58, -59, -80, -81, -82,
 };
 #define N_CODES (sizeof codes / sizeof codes[0])
 
@@ -33,6 +33,7 @@ START_TEST(values_are_pinned)
 	ck_assert_int_eq(GW_E_OUTPUT, -7);
 	ck_assert_int_eq(GW_E_TRUNCATED, -10);
 	ck_assert_int_eq(GW_E_BLOCK_DIGEST, -32);
+	ck_assert_int_eq(GW_E_BLOCK_CODE, -33);
 	ck_assert_int_eq(GW_E_PATH, -50);
 	ck_assert_int_eq(GW_E_WIRE_FDS, -59);
 	ck_assert_int_eq(GW_E_SOURCE, -80);

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+#include "format/block.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/block_kernels.h"
+#include "format/bytes.h"
+
+/* RFC 8878, 3.1.1: magic number, frame header descriptor. */
+#define FRAME_MAGIC UINT32_C(0xfd2fb528)
+#define FRAME_SINGLE_SEGMENT 0x20u
+/* everything else of the descriptor but the size of the content size field */
+#define FRAME_FLAGS 0x3fu
+
+struct gw_block_decoder {
+	const struct gw_zstd *zstd;
+	const struct gw_block_kernels *kernels;
+	void *context;
+	uint8_t scratch[GW_BLOCK_BYTES]; /* planes that are not used where they lie */
+};
+
+/* One plane of a stored block; [elements] bytes once it is expanded. */
+struct plane {
+	unsigned number;
+	unsigned kind;        /* enum gw_plane_kind */
+	uint32_t bytes;       /* stored */
+	uint64_t at;          /* where it is in the stored block */
+	const uint8_t *data;  /* stored, then expanded */
+};
+
+int gw_block_decoder_new(const struct gw_zstd *zstd, struct gw_block_decoder **out_decoder,
+			 struct gw_error *error)
+{
+	struct gw_block_decoder *decoder = malloc(sizeof *decoder);
+	void *context = zstd->create_dctx();
+
+	if (!decoder || !context) {
+		zstd->free_dctx(context);
+		free(decoder);
+		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "no memory for a block decoder");
+	}
+	decoder->zstd = zstd;
+	decoder->kernels = gw_block_kernels_at(0);
+	decoder->context = context;
+	*out_decoder = decoder;
+	return 0;
+}
+
+void gw_block_decoder_free(struct gw_block_decoder *decoder)
+{
+	if (!decoder)
+		return;
+	decoder->zstd->free_dctx(decoder->context);
+	free(decoder);
+}
+
+static int fail_frame(const struct plane *plane, const char *what, struct gw_error *error)
+{
+	return gw_fail(error, GW_E_BLOCK_CODE, plane->at, "plane %u of a stored block: %s",
+		       plane->number, what);
+}
+
+/*
+ * Whether frame is the header of a frame of exactly n bytes that needs no dictionary and no window
+ * but its own content. The content's size has one form for each value: the shortest, as encoders
+ * write it.
+ */
+static int check_frame_header(const struct plane *plane, const uint8_t *frame, size_t frame_bytes,
+			      size_t n, struct gw_error *error)
+{
+	struct gw_bytes bytes = gw_bytes_read(frame, frame_bytes);
+	uint32_t magic = gw_get_u32(&bytes, 0);
+	unsigned descriptor = gw_get_u8(&bytes, 4);
+	unsigned size_bytes = n < 256 ? 1 : n < 65536 + 256 ? 2 : 4;
+	unsigned size_code = n < 256 ? 0 : n < 65536 + 256 ? 1 : 2;
+	uint64_t size = gw_get(&bytes, 5, size_bytes) + (size_bytes == 2 ? 256 : 0);
+
+	if (bytes.overrun)
+		return fail_frame(plane, "its frame has no whole header", error);
+	if (magic != FRAME_MAGIC)
+		return fail_frame(plane, "no zstd frame", error);
+	if ((descriptor & FRAME_FLAGS) != FRAME_SINGLE_SEGMENT)
+		return fail_frame(plane,
+				  "its frame has a window, a checksum, a dictionary or reserved bits",
+				  error);
+	if (descriptor >> 6 != size_code || size != n)
+		return fail_frame(plane, "its frame declares another size", error);
+	return 0;
+}
+
+static int decode_frame(struct gw_block_decoder *decoder, const struct plane *plane,
+			const uint8_t *frame, size_t frame_bytes, uint8_t *out, size_t n,
+			struct gw_error *error)
+{
+	const struct gw_zstd *zstd = decoder->zstd;
+	size_t size;
+	int r;
+
+	r = check_frame_header(plane, frame, frame_bytes, n, error);
+	if (r)
+		return r;
+	if (n / GW_FRAME_MAX_RATIO > frame_bytes)
+		return fail_frame(plane, "its frame expands too far", error);
+	size = zstd->find_frame_compressed_size(frame, frame_bytes);
+	if (zstd->is_error(size))
+		return fail_frame(plane, zstd->get_error_name(size), error);
+	if (size != frame_bytes)
+		return fail_frame(plane, "bytes after its frame", error);
+	size = zstd->decompress_dctx(decoder->context, out, n, frame, frame_bytes);
+	if (zstd->is_error(size))
+		return fail_frame(plane, zstd->get_error_name(size), error);
+	if (size != n)
+		return fail_frame(plane, "its frame is shorter than it declares", error);
+	return 0;
+}
+
+static int decode_differences(struct gw_block_decoder *decoder, const struct plane *plane,
+			      uint8_t *out, size_t n, struct gw_error *error)
+{
+	struct gw_bytes bytes = gw_bytes_read(plane->data, plane->bytes);
+	uint32_t distance = gw_get_u32(&bytes, 0);
+	int r;
+
+	if (bytes.overrun || distance < GW_PLANE_MIN_DISTANCE || distance >= n)
+		return fail_frame(plane, "differences at a distance out of range", error);
+	r = decode_frame(decoder, plane, plane->data + 4, plane->bytes - 4, out, n, error);
+	if (r)
+		return r;
+	decoder->kernels->sum(out, n, distance);
+	return 0;
+}
+
+/* Expands plane of n bytes into out, or leaves it where it lies; plane->data is where it then is. */
+static int expand_plane(struct gw_block_decoder *decoder, struct plane *plane, uint8_t *out,
+			size_t n, struct gw_error *error)
+{
+	int r = 0;
+
+	switch (plane->kind) {
+	case GW_PLANE_RAW:
+		return 0;
+	case GW_PLANE_CONSTANT:
+		memset(out, plane->data[0], n);
+		break;
+	case GW_PLANE_ZSTD:
+		r = decode_frame(decoder, plane, plane->data, plane->bytes, out, n, error);
+		break;
+	default:
+		r = decode_differences(decoder, plane, out, n, error);
+	}
+	plane->data = out;
+	return r;
+}
+
+/* Whether the stored size is one that a plane of n bytes and this kind has. */
+static int check_plane(const struct plane *plane, size_t n, struct gw_error *error)
+{
+	switch (plane->kind) {
+	case GW_PLANE_RAW:
+		return plane->bytes == n ? 0 : fail_frame(plane, "raw, and of another size", error);
+	case GW_PLANE_CONSTANT:
+		return plane->bytes == 1 ? 0 : fail_frame(plane, "constant, and not one byte", error);
+	case GW_PLANE_ZSTD:
+	case GW_PLANE_DIFFERENCES:
+		return plane->bytes < n ? 0 : fail_frame(plane, "coded, and not smaller", error);
+	default:
+		return fail_frame(plane, "of an unknown kind", error);
+	}
+}
+
+/* Reads the headers of n_planes planes, plane i of sizes[i] bytes, and places them; they end the block. */
+static int read_planes(const uint8_t *stored, size_t stored_bytes, struct plane *planes,
+		       const size_t *sizes, unsigned n_planes, struct gw_error *error)
+{
+	struct gw_bytes bytes = gw_bytes_read(stored, stored_bytes);
+	uint64_t at = GW_BLOCK_HEADER_BYTES + GW_PLANE_HEADER_BYTES * n_planes;
+	int r;
+
+	for (unsigned i = 0; i < n_planes; i++) {
+		uint64_t header = GW_BLOCK_HEADER_BYTES + GW_PLANE_HEADER_BYTES * i;
+		struct plane *plane = &planes[i];
+
+		plane->number = i;
+		plane->at = header;
+		plane->kind = gw_get_u8(&bytes, header);
+		plane->bytes = gw_get_u32(&bytes, header + 1);
+		if (bytes.overrun)
+			return gw_fail(error, GW_E_BLOCK_CODE, stored_bytes,
+				       "a stored block ends in its header");
+		r = check_plane(plane, sizes[i], error);
+		if (r)
+			return r;
+		plane->at = at;
+		plane->data = gw_bytes_at(&bytes, at, plane->bytes);
+		if (!plane->data)
+			return fail_frame(plane, "reaches past the block's end", error);
+		at += plane->bytes;
+	}
+	if (at != stored_bytes)
+		return gw_fail(error, GW_E_BLOCK_CODE, at, "%zu bytes after a stored block's planes",
+			       stored_bytes - (size_t)at);
+	return 0;
+}
+
+/* One plane for each byte of an element. */
+static int decode_planes(struct gw_block_decoder *decoder, unsigned width, const uint8_t *stored,
+			 size_t stored_bytes, uint8_t *out, size_t raw_bytes,
+			 struct gw_error *error)
+{
+	size_t n = raw_bytes / width;
+	const size_t sizes[GW_BLOCK_MAX_PLANES] = { n, n, n, n };
+	struct plane planes[GW_BLOCK_MAX_PLANES];
+	const uint8_t *data[GW_BLOCK_MAX_PLANES];
+	int r;
+
+	r = read_planes(stored, stored_bytes, planes, sizes, width, error);
+	if (r)
+		return r;
+	for (unsigned i = 0; i < width; i++) {
+		uint8_t *to = width == 1 ? out : decoder->scratch + i * n;
+
+		r = expand_plane(decoder, &planes[i], to, n, error);
+		if (r)
+			return r;
+		data[i] = planes[i].data;
+	}
+	if (width == 4)
+		decoder->kernels->join4(out, data, n);
+	else if (width == 2)
+		decoder->kernels->join2(out, data, n);
+	return 0;
+}
+
+/* f32: the top plane, and the rest as it is. */
+static int decode_packed(struct gw_block_decoder *decoder, const uint8_t *stored,
+			 size_t stored_bytes, uint8_t *out, size_t raw_bytes,
+			 struct gw_error *error)
+{
+	size_t n = raw_bytes / 4;
+	const size_t sizes[2] = { n, 3 * n };
+	struct plane planes[2];
+	int r;
+
+	r = read_planes(stored, stored_bytes, planes, sizes, 2, error);
+	if (r)
+		return r;
+	if (planes[1].kind != GW_PLANE_RAW)
+		return fail_frame(&planes[1], "packed, and not raw", error);
+	r = expand_plane(decoder, &planes[0], decoder->scratch, n, error);
+	if (r)
+		return r;
+	decoder->kernels->join_packed(out, planes[0].data, planes[1].data, n);
+	return 0;
+}
+
+int gw_block_decode(struct gw_block_decoder *decoder, unsigned dtype, const uint8_t *stored,
+		    size_t stored_bytes, uint8_t *out_raw, size_t raw_bytes,
+		    struct gw_error *error)
+{
+	unsigned width = gw_block_width(dtype);
+
+	if (!width || !raw_bytes || raw_bytes > GW_BLOCK_BYTES || raw_bytes % width)
+		return gw_fail(error, GW_E_ARGUMENT, GW_NO_OFFSET,
+			       "a block of %zu bytes of dtype %u", raw_bytes, dtype);
+	if (!stored_bytes)
+		return gw_fail(error, GW_E_BLOCK_CODE, 0, "a stored block is empty");
+	if (stored[0] == GW_BLOCK_RAW) {
+		if (stored_bytes - 1 != raw_bytes)
+			return gw_fail(error, GW_E_BLOCK_CODE, 0,
+				       "a stored block has %zu raw bytes, not %zu",
+				       stored_bytes - 1, raw_bytes);
+		memcpy(out_raw, stored + 1, raw_bytes);
+		return 0;
+	}
+	if (stored_bytes > raw_bytes)
+		return gw_fail(error, GW_E_BLOCK_CODE, 0,
+			       "a stored block of %zu bytes is coded, and its raw size is %zu",
+			       stored_bytes, raw_bytes);
+	if (stored[0] == GW_BLOCK_PLANES)
+		return decode_planes(decoder, width, stored, stored_bytes, out_raw, raw_bytes,
+				     error);
+	if (stored[0] == GW_BLOCK_PACKED && width == 4)
+		return decode_packed(decoder, stored, stored_bytes, out_raw, raw_bytes, error);
+	return gw_fail(error, GW_E_BLOCK_CODE, 0, "a stored block has mode %u", stored[0]);
+}
