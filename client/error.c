@@ -126,6 +126,8 @@ int gpt2c_code(int status, int sys_errno)
 	case GW_E_CONTENT_ID:
 	case GW_E_PADDING:
 	case GW_E_BLOCK_DIGEST:
+	case GW_E_STORED_DIGEST:
+	case GW_E_STORED_BLOCK:
 		return GPT2C_E_CORRUPT;
 	case GW_E_LIMIT:
 	case GW_E_LAYOUT:
@@ -136,6 +138,7 @@ int gpt2c_code(int status, int sys_errno)
 	case GW_E_ALIGNMENT:
 	case GW_E_BOUNDS:
 	case GW_E_OVERLAP:
+	case GW_E_BLOCK_CODE:
 		return GPT2C_E_MALFORMED;
 	case GW_E_CONNECT:
 		return GPT2C_E_NO_DAEMON;

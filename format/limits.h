@@ -21,6 +21,10 @@
 /* 512 GiB: 2 Mi blocks, whose digests take 16 MiB; a reader or writer, which holds them up to twice,
  * stays under 64 MiB. */
 #define GW_MAX_IMAGE_BYTES (UINT64_C(1) << 39)
+/* 256 GiB compressed: what is kept of a stored block doubles what is kept of a block. */
+#define GW_MAX_STORED_BLOCKS (UINT64_C(1) << 20)
+/* A block that does not shrink is stored as it is, after a byte that says so. */
+#define GW_MAX_STORED_BLOCK_BYTES (GW_BLOCK_BYTES + 1)
 /* 6 MiB of directory. GPT-2 XL has 580 tensors, the largest sharded models some thousands. */
 #define GW_MAX_TENSORS UINT32_C(16384)
 /* gpt2c_tensor.shape has eight places; NumPy allows 32, no checkpoint uses more than 5. */

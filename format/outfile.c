@@ -216,6 +216,11 @@ static void unregister_file(struct gw_outfile *out)
 	out->slot = -1;
 }
 
+int gw_outfile_fd(const struct gw_outfile *out)
+{
+	return out->fd;
+}
+
 int gw_outfile_commit(struct gw_outfile *out, struct gw_error *error)
 {
 	int failed;

@@ -29,6 +29,9 @@ int gw_outfile_write(struct gw_outfile *out, const void *data, uint64_t n, uint6
 /* Sets the size; what was not written is zero. Errors: GW_E_IO. */
 int gw_outfile_resize(struct gw_outfile *out, uint64_t n, struct gw_error *error);
 
+/* Its descriptor, which can be read too; borrowed, lives as long as out. */
+int gw_outfile_fd(const struct gw_outfile *out);
+
 /* fsync, rename, fsync of the directory. Errors: GW_E_IO, GW_E_EXISTS (it appeared meanwhile). */
 int gw_outfile_commit(struct gw_outfile *out, struct gw_error *error);
 

@@ -12,6 +12,28 @@
 
 #include "format/bytes.h"
 
+/* Checks the table of stored blocks and what is between it and the first of them. */
+static int decode_stored(struct gw_pack *pack, const uint8_t *meta, struct gw_error *error)
+{
+	const struct gw_superblock *sb = &pack->superblock;
+	const struct gw_stored_regions at = gw_stored_regions(pack->regions.digests_end,
+							      sb->n_blocks);
+	const struct gw_digest digest = gw_hash128(meta + at.table_offset, at.table_bytes);
+	int code;
+
+	if (!gw_digest_equal(&digest, &sb->stored_digest))
+		return gw_fail(error, GW_E_STORED_DIGEST, at.table_offset,
+			       "the table of stored blocks does not match its digest");
+	code = gw_stored_decode(meta + at.table_offset, &at, sb->n_blocks, sb->stored_bytes,
+				pack->stored, error);
+	if (code)
+		return code;
+	if (!gw_is_zero(meta + at.table_end, at.blocks_offset - at.table_end))
+		return gw_fail(error, GW_E_PADDING, at.table_end,
+			       "the bytes before the first stored block are not zero");
+	return GW_OK;
+}
+
 /* Checks the regions between superblock and data, all of which lie in memory, and fills pack. */
 static int decode_regions(struct gw_pack *pack, const uint8_t *meta, struct gw_error *error)
 {
@@ -46,15 +68,19 @@ static int decode_regions(struct gw_pack *pack, const uint8_t *meta, struct gw_e
 	code = gw_provenance_decode(meta + GW_PROVENANCE_OFFSET, &pack->provenance, error);
 	if (code)
 		return code;
-	if (!gw_is_zero(meta + at->digests_end, at->data_offset - at->digests_end))
-		return gw_fail(error, GW_E_PADDING, at->digests_end,
+	if (pack->stored)
+		code = decode_stored(pack, meta, error);
+	else if (!gw_is_zero(meta + at->digests_end, at->data_offset - at->digests_end))
+		code = gw_fail(error, GW_E_PADDING, at->digests_end,
 			       "the bytes between block digests and data are not zero");
+	if (code)
+		return code;
 	for (uint64_t i = 0; i < sb->n_blocks; i++)
 		pack->digests[i] = gw_get_u64(&in, i * sizeof(uint64_t));
 	return GW_OK;
 }
 
-/* A pack with room for what a validated superblock announces: at most 38 MiB (limits.h). */
+/* A pack with room for what a validated superblock announces: at most 46 MiB (limits.h). */
 static struct gw_pack *pack_new(const struct gw_superblock *superblock)
 {
 	struct gw_pack *pack = calloc(1, sizeof *pack);
@@ -65,7 +91,9 @@ static struct gw_pack *pack_new(const struct gw_superblock *superblock)
 	pack->regions = gw_superblock_regions(superblock->n_tensors, superblock->n_blocks);
 	pack->tensors = calloc(superblock->n_tensors, sizeof *pack->tensors);
 	pack->digests = calloc(superblock->n_blocks, sizeof *pack->digests);
-	if (!pack->tensors || !pack->digests) {
+	if (superblock->compressed)
+		pack->stored = calloc(superblock->n_blocks, sizeof *pack->stored);
+	if (!pack->tensors || !pack->digests || (superblock->compressed && !pack->stored)) {
 		gw_pack_free(pack);
 		return NULL;
 	}
@@ -102,7 +130,12 @@ int gw_pack_open_memory(const uint8_t *image, uint64_t actual_bytes, uint64_t ta
 	struct gw_superblock superblock;
 	int code = gw_superblock_decode(image, actual_bytes, tail_bytes, &superblock, error);
 
-	return code ? code : pack_open(&superblock, image, out_pack, error);
+	if (code)
+		return code;
+	if (superblock.compressed)
+		return gw_fail(error, GW_E_FEATURE, GW_SB_REQUIRED_FEATURES,
+			       "compressed, which an image is not");
+	return pack_open(&superblock, image, out_pack, error);
 }
 
 int gw_read_at(int fd, void *out, uint64_t n, uint64_t offset, struct gw_error *error)
@@ -127,13 +160,22 @@ int gw_read_at(int fd, void *out, uint64_t n, uint64_t offset, struct gw_error *
 	return GW_OK;
 }
 
+/* Bytes before the data, or before the first stored block. */
+static uint64_t meta_bytes(const struct gw_superblock *superblock)
+{
+	struct gw_regions at = gw_superblock_regions(superblock->n_tensors, superblock->n_blocks);
+
+	if (!superblock->compressed)
+		return at.data_offset;
+	return gw_stored_regions(at.digests_end, superblock->n_blocks).blocks_offset;
+}
+
 int gw_pack_open_fd(int fd, struct gw_pack **out_pack, struct gw_error *error)
 {
 	uint8_t first[GW_SUPERBLOCK_BYTES], *meta;
 	struct gw_superblock superblock;
-	struct gw_regions regions;
 	struct stat status;
-	uint64_t size_bytes;
+	uint64_t size_bytes, n;
 	int code;
 
 	if (fstat(fd, &status) < 0)
@@ -147,17 +189,35 @@ int gw_pack_open_fd(int fd, struct gw_pack **out_pack, struct gw_error *error)
 		code = gw_superblock_decode(first, size_bytes, 0, &superblock, error);
 	if (code)
 		return code;
-	regions = gw_superblock_regions(superblock.n_tensors, superblock.n_blocks);
-	meta = malloc(regions.data_offset);
+	n = meta_bytes(&superblock);
+	meta = malloc(n);
 	if (!meta)
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "no memory for the directory");
 	/* the superblock was judged already: judge the same bytes, not what a writer made of them */
 	memcpy(meta, first, sizeof first);
-	code = gw_read_at(fd, meta + sizeof first, regions.data_offset - sizeof first,
-			  sizeof first, error);
+	code = gw_read_at(fd, meta + sizeof first, n - sizeof first, sizeof first, error);
 	if (!code)
 		code = pack_open(&superblock, meta, out_pack, error);
 	free(meta);
+	return code;
+}
+
+int gw_pack_read_head(const struct gw_pack *pack, int fd, uint8_t *out, struct gw_error *error)
+{
+	const struct gw_regions *at = &pack->regions;
+	struct gw_superblock superblock = pack->superblock;
+	int code;
+
+	if (!superblock.compressed)
+		return gw_read_at(fd, out, at->data_offset, 0, error);
+	superblock.compressed = false;
+	superblock.file_bytes = superblock.image_bytes;
+	superblock.stored_bytes = 0;
+	superblock.stored_digest = (struct gw_digest){ 0 };
+	gw_superblock_encode(&superblock, out);
+	code = gw_read_at(fd, out + GW_SUPERBLOCK_BYTES, at->digests_end - GW_SUPERBLOCK_BYTES,
+			  GW_SUPERBLOCK_BYTES, error);
+	memset(out + at->digests_end, 0, at->data_offset - at->digests_end);
 	return code;
 }
 
@@ -167,6 +227,7 @@ void gw_pack_free(struct gw_pack *pack)
 		return;
 	free(pack->tensors);
 	free(pack->digests);
+	free(pack->stored);
 	free(pack);
 }
 
@@ -272,38 +333,38 @@ static uint64_t find_padding(const struct gw_unit *unit, const uint8_t *bytes)
 	return unit->size_bytes;
 }
 
-/* "rows 0 to 84", "rows 50000 to 50256 and scales 0 to 16319" or "scales 5 to 9": what a block holds. */
-static void block_text(const struct gw_unit *unit, char *out, size_t room)
+char *gw_unit_text(const struct gw_unit *unit, char out[GW_UNIT_TEXT_BYTES])
 {
 	const struct gw_tensor *tensor = unit->tensor;
 	uint64_t first = unit->offset_bytes - tensor->data_offset, end = first + unit->size_bytes;
 	uint64_t scales = tensor->extent_bytes - tensor->scales_bytes;
 	bool has_scales = tensor->scales_bytes && end > scales;
-	int n = 0;
+	size_t n;
 
+	gw_quote(tensor->name, strlen(tensor->name), out, GW_NAME_BYTES);
+	n = strlen(out);
 	if (first < tensor->data_bytes)
-		n = snprintf(out, room, "rows %" PRIu64 " to %" PRIu64 "%s",
-			     first / tensor->row_bytes,
-			     (smaller(end, tensor->data_bytes) - 1) / tensor->row_bytes,
-			     has_scales ? " and " : "");
+		n += (size_t)snprintf(out + n, GW_UNIT_TEXT_BYTES - n,
+				      " rows %" PRIu64 " to %" PRIu64 "%s",
+				      first / tensor->row_bytes,
+				      (smaller(end, tensor->data_bytes) - 1) / tensor->row_bytes,
+				      has_scales ? " and" : "");
 	if (has_scales)
-		snprintf(out + n, room - (size_t)n, "scales %" PRIu64 " to %" PRIu64,
+		snprintf(out + n, GW_UNIT_TEXT_BYTES - n, " scales %" PRIu64 " to %" PRIu64,
 			 first > scales ? (first - scales) / sizeof(float) : 0,
 			 (end - scales - 1) / sizeof(float));
+	return out;
 }
 
 static int fail_block(const struct gw_unit *unit, uint64_t index, struct gw_error *error)
 {
-	const struct gw_tensor *tensor = unit->tensor;
-	char name[GW_NAME_BYTES], text[128] = "";
+	char text[GW_UNIT_TEXT_BYTES];
 
-	gw_quote(tensor->name, strlen(tensor->name), name, sizeof name);
-	block_text(unit, text, sizeof text);
 	return gw_fail(error, GW_E_BLOCK_DIGEST, unit->offset_bytes,
 		       "block %" PRIu64 " (bytes %" PRIu64 " to %" PRIu64
-		       ", %s %s) does not match its digest",
-		       index, unit->offset_bytes, unit->offset_bytes + unit->size_bytes - 1, name,
-		       text);
+		       ", %s) does not match its digest",
+		       index, unit->offset_bytes, unit->offset_bytes + unit->size_bytes - 1,
+		       gw_unit_text(unit, text));
 }
 
 int gw_pack_verify_unit(const struct gw_pack *pack, uint64_t index, const uint8_t *bytes,

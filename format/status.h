@@ -45,7 +45,9 @@ enum gw_status {
 	GW_E_OVERLAP = -30,           /* a tensor that begins before the one before it ends */
 	GW_E_PADDING = -31,           /* a byte of padding that is not zero */
 	GW_E_BLOCK_DIGEST = -32,      /* a block does not match its digest */
-	GW_E_BLOCK_CODE = -33,        /* a stored block cannot be expanded: malformed, or of another size */
+	GW_E_BLOCK_CODE = -33,        /* a stored block is not what a block is decoded from */
+	GW_E_STORED_DIGEST = -34,     /* the table of stored blocks does not match its digest */
+	GW_E_STORED_BLOCK = -35,      /* a stored block does not match its digest */
 
 	/* the socket */
 	GW_E_PATH = -50,         /* a socket path that is empty or too long, or no place for one */

@@ -7,6 +7,7 @@
 #include "format/bytes.h"
 #include "format/checked.h"
 #include "format/directory.h"
+#include "format/stored.h"
 
 static const uint8_t magic[GW_SB_MAGIC_SIZE] = { 0x89, 'G', 'P', 'T', '2', 'W', '\r', '\n' };
 
@@ -50,7 +51,7 @@ static int check_identity(struct gw_bytes *in, uint64_t actual_bytes, struct gw_
 
 static int check_features(struct gw_bytes *in, struct gw_error *error)
 {
-	static const struct {
+	const struct {
 		uint64_t offset, size;
 	} zero[] = {
 		{ GW_SB_RESERVED_60, GW_SB_RESERVED_60_SIZE },
@@ -59,16 +60,17 @@ static int check_features(struct gw_bytes *in, struct gw_error *error)
 		{ GW_SB_STORED_BYTES, GW_SB_STORED_BYTES_SIZE },
 		{ GW_SB_STORED_DIGEST, GW_SB_STORED_DIGEST_SIZE },
 	};
-	uint64_t unknown = gw_get_u64(in, GW_SB_REQUIRED_FEATURES) & ~GW_SUPPORTED_FEATURES;
+	uint64_t features = gw_get_u64(in, GW_SB_REQUIRED_FEATURES);
+	uint64_t unknown = features & ~GW_SUPPORTED_FEATURES;
+	size_t n = sizeof zero / sizeof *zero;
 
-	if (unknown & GW_FEATURE_STORED_BLOCKS)
-		return gw_fail(error, GW_E_FEATURE, GW_SB_REQUIRED_FEATURES,
-			       "the pack is compressed, which this release does not read");
 	if (unknown)
 		return gw_fail(error, GW_E_FEATURE, GW_SB_REQUIRED_FEATURES,
 			       "required feature %d, which this release does not have",
 			       __builtin_ctzll(unknown));
-	for (size_t i = 0; i < sizeof zero / sizeof *zero; i++)
+	if (features & GW_FEATURE_STORED_BLOCKS)
+		n -= 2; /* the last two */
+	for (size_t i = 0; i < n; i++)
 		if (!gw_is_zero(in->data + zero[i].offset, zero[i].size))
 			return gw_fail(error, GW_E_RESERVED, zero[i].offset,
 				       "reserved bytes of the superblock are not zero");
@@ -84,9 +86,20 @@ static int check_limit(uint64_t value, uint64_t least, uint64_t most, uint64_t o
 		       what, value, least, most);
 }
 
+static bool is_compressed(struct gw_bytes *in)
+{
+	return gw_get_u64(in, GW_SB_REQUIRED_FEATURES) & GW_FEATURE_STORED_BLOCKS;
+}
+
 static int check_limits(struct gw_bytes *in, struct gw_error *error)
 {
-	const uint64_t max_blocks = GW_MAX_IMAGE_BYTES / GW_BLOCK_BYTES + GW_MAX_TENSORS;
+	const uint64_t max_blocks = is_compressed(in) ?
+					    GW_MAX_STORED_BLOCKS :
+					    GW_MAX_IMAGE_BYTES / GW_BLOCK_BYTES + GW_MAX_TENSORS;
+	const uint64_t n_blocks = gw_get_u64(in, GW_SB_N_BLOCKS);
+	/* no product of two numbers of which one is unchecked */
+	const uint64_t max_stored = (n_blocks < max_blocks ? n_blocks : max_blocks) *
+				    GW_MAX_STORED_BLOCK_BYTES;
 	const struct {
 		const char *what;
 		uint64_t value, least, most, offset;
@@ -97,7 +110,9 @@ static int check_limits(struct gw_bytes *in, struct gw_error *error)
 		  GW_MAX_IMAGE_BYTES, GW_SB_IMAGE_BYTES },
 		{ "n_tensors", gw_get_u32(in, GW_SB_N_TENSORS), 1, GW_MAX_TENSORS,
 		  GW_SB_N_TENSORS },
-		{ "n_blocks", gw_get_u64(in, GW_SB_N_BLOCKS), 1, max_blocks, GW_SB_N_BLOCKS },
+		{ "n_blocks", n_blocks, 1, max_blocks, GW_SB_N_BLOCKS },
+		{ "stored_bytes", gw_get_u64(in, GW_SB_STORED_BYTES), 0, max_stored,
+		  GW_SB_STORED_BYTES },
 		{ "n_layer", gw_get_u64(in, GW_SB_N_LAYER), 0, GW_MAX_N_LAYER, GW_SB_N_LAYER },
 		{ "n_head", gw_get_u64(in, GW_SB_N_HEAD), 0, GW_MAX_N_HEAD, GW_SB_N_HEAD },
 	};
@@ -117,19 +132,23 @@ static int check_sizes(struct gw_bytes *in, uint64_t actual_bytes, uint64_t tail
 {
 	uint64_t image_bytes = gw_get_u64(in, GW_SB_IMAGE_BYTES);
 	uint64_t file_bytes = gw_get_u64(in, GW_SB_FILE_BYTES);
+	uint64_t n_blocks = gw_get_u64(in, GW_SB_N_BLOCKS), expected = image_bytes;
 	struct gw_regions regions = gw_superblock_regions(gw_get_u32(in, GW_SB_N_TENSORS),
-							  gw_get_u64(in, GW_SB_N_BLOCKS));
+							  n_blocks);
 
 	if (image_bytes % GW_PAGE_BYTES || regions.data_offset >= image_bytes)
 		return gw_fail(error, GW_E_LAYOUT, GW_SB_IMAGE_BYTES,
 			       "image_bytes is %" PRIu64 ", but the data start at %" PRIu64
 			       " and end on a page",
 			       image_bytes, regions.data_offset);
-	if (file_bytes != image_bytes)
+	if (is_compressed(in))
+		expected = gw_stored_regions(regions.digests_end, n_blocks).blocks_offset +
+			   gw_get_u64(in, GW_SB_STORED_BYTES);
+	if (file_bytes != expected)
 		return gw_fail(error, GW_E_LAYOUT, GW_SB_FILE_BYTES,
-			       "file_bytes is %" PRIu64 ", but image_bytes %" PRIu64
-			       " and nothing is compressed",
-			       file_bytes, image_bytes);
+			       "file_bytes is %" PRIu64 ", but what the superblock says makes "
+			       "%" PRIu64,
+			       file_bytes, expected);
 	if (actual_bytes < file_bytes)
 		return gw_fail(error, GW_E_TRUNCATED, actual_bytes,
 			       "truncated: %" PRIu64 " bytes of %" PRIu64, actual_bytes, file_bytes);
@@ -156,6 +175,7 @@ int gw_superblock_decode(const uint8_t *bytes, uint64_t actual_bytes, uint64_t t
 		return code;
 	*out = (struct gw_superblock){
 		.version_minor = gw_get_u16(&in, GW_SB_VERSION_MINOR),
+		.compressed = is_compressed(&in),
 		.n_tensors = gw_get_u32(&in, GW_SB_N_TENSORS),
 		.informational_flags = gw_get_u64(&in, GW_SB_INFORMATIONAL_FLAGS),
 		.image_bytes = gw_get_u64(&in, GW_SB_IMAGE_BYTES),
@@ -163,11 +183,13 @@ int gw_superblock_decode(const uint8_t *bytes, uint64_t actual_bytes, uint64_t t
 		.n_blocks = gw_get_u64(&in, GW_SB_N_BLOCKS),
 		.n_layer = gw_get_u64(&in, GW_SB_N_LAYER),
 		.n_head = gw_get_u64(&in, GW_SB_N_HEAD),
+		.stored_bytes = gw_get_u64(&in, GW_SB_STORED_BYTES),
 	};
 	gw_get_bytes(&in, GW_SB_CONTENT_ID, out->content_id.bytes, GW_DIGEST_BYTES);
 	gw_get_bytes(&in, GW_SB_DIRECTORY_DIGEST, out->directory_digest.bytes, GW_DIGEST_BYTES);
 	gw_get_bytes(&in, GW_SB_DIGESTS_DIGEST, out->digests_digest.bytes, GW_DIGEST_BYTES);
 	gw_get_bytes(&in, GW_SB_PROVENANCE_DIGEST, out->provenance_digest.bytes, GW_DIGEST_BYTES);
+	gw_get_bytes(&in, GW_SB_STORED_DIGEST, out->stored_digest.bytes, GW_DIGEST_BYTES);
 	return GW_OK;
 }
 
@@ -181,6 +203,8 @@ void gw_superblock_encode(const struct gw_superblock *superblock, uint8_t *out)
 	gw_put_u16(&to, GW_SB_VERSION_MAJOR, GW_VERSION_MAJOR);
 	gw_put_u16(&to, GW_SB_VERSION_MINOR, superblock->version_minor);
 	gw_put_u32(&to, GW_SB_BLOCK_BYTES, GW_BLOCK_BYTES);
+	gw_put_u64(&to, GW_SB_REQUIRED_FEATURES,
+		   superblock->compressed ? GW_FEATURE_STORED_BLOCKS : 0);
 	gw_put_u64(&to, GW_SB_INFORMATIONAL_FLAGS, superblock->informational_flags);
 	gw_put_u64(&to, GW_SB_IMAGE_BYTES, superblock->image_bytes);
 	gw_put_u64(&to, GW_SB_FILE_BYTES, superblock->file_bytes);
@@ -188,12 +212,14 @@ void gw_superblock_encode(const struct gw_superblock *superblock, uint8_t *out)
 	gw_put_u32(&to, GW_SB_N_TENSORS, superblock->n_tensors);
 	gw_put_u64(&to, GW_SB_N_LAYER, superblock->n_layer);
 	gw_put_u64(&to, GW_SB_N_HEAD, superblock->n_head);
+	gw_put_u64(&to, GW_SB_STORED_BYTES, superblock->stored_bytes);
 	gw_put_bytes(&to, GW_SB_CONTENT_ID, superblock->content_id.bytes, GW_DIGEST_BYTES);
 	gw_put_bytes(&to, GW_SB_DIRECTORY_DIGEST, superblock->directory_digest.bytes,
 		     GW_DIGEST_BYTES);
 	gw_put_bytes(&to, GW_SB_DIGESTS_DIGEST, superblock->digests_digest.bytes, GW_DIGEST_BYTES);
 	gw_put_bytes(&to, GW_SB_PROVENANCE_DIGEST, superblock->provenance_digest.bytes,
 		     GW_DIGEST_BYTES);
+	gw_put_bytes(&to, GW_SB_STORED_DIGEST, superblock->stored_digest.bytes, GW_DIGEST_BYTES);
 	digest = gw_hash128(out, GW_SB_SUPERBLOCK_DIGEST);
 	gw_put_bytes(&to, GW_SB_SUPERBLOCK_DIGEST, digest.bytes, GW_DIGEST_BYTES);
 }

@@ -2,6 +2,7 @@
 /* The superblock and the provenance: encode, decode, validate (FORMAT.md). */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "format/digest.h"
@@ -61,20 +62,23 @@ enum gw_provenance_field { GW_PROVENANCE_FIELDS(X) };
 /* Bits of required_features. */
 #define GW_FEATURE_STORED_BLOCKS (UINT64_C(1) << 0)
 /* What this release implements. */
-#define GW_SUPPORTED_FEATURES UINT64_C(0)
+#define GW_SUPPORTED_FEATURES GW_FEATURE_STORED_BLOCKS
 
 struct gw_superblock {
 	uint16_t version_minor;
+	bool compressed; /* GW_FEATURE_STORED_BLOCKS: a file of stored blocks, no image */
 	uint32_t n_tensors;
 	uint64_t informational_flags;
 	uint64_t image_bytes;
 	uint64_t file_bytes;
 	uint64_t n_blocks;
 	uint64_t n_layer, n_head;   /* 0: unknown */
+	uint64_t stored_bytes;      /* of all stored blocks; 0 unless compressed */
 	struct gw_digest content_id; /* XXH3-128 of directory and block digests */
 	struct gw_digest directory_digest;
 	struct gw_digest digests_digest;
 	struct gw_digest provenance_digest;
+	struct gw_digest stored_digest; /* of the table of stored blocks; 0 unless compressed */
 };
 
 struct gw_provenance {

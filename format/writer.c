@@ -302,11 +302,10 @@ static int write_meta(struct gw_writer *writer, const struct gw_provenance *prov
 	return code;
 }
 
-int gw_writer_finish(struct gw_writer *writer, const struct gw_provenance *provenance,
-		     uint64_t n_layer, uint64_t n_head, struct gw_digest *out_content_id,
-		     struct gw_error *error)
+int gw_writer_complete(struct gw_writer *writer, const struct gw_provenance *provenance,
+		       uint64_t n_layer, uint64_t n_head, struct gw_digest *out_content_id,
+		       int *out_fd, struct gw_error *error)
 {
-	struct gw_digest content_id;
 	int code;
 
 	if (n_layer > GW_MAX_N_LAYER || n_head > GW_MAX_N_HEAD)
@@ -317,7 +316,20 @@ int gw_writer_finish(struct gw_writer *writer, const struct gw_provenance *prove
 		if (!writer->complete[i])
 			return gw_fail(error, GW_E_ARGUMENT, GW_NO_OFFSET, "%s is not complete",
 				       writer->tensors[i].name);
-	code = write_meta(writer, provenance, n_layer, n_head, &content_id, error);
+	code = write_meta(writer, provenance, n_layer, n_head, out_content_id, error);
+	if (!code)
+		*out_fd = gw_outfile_fd(writer->out);
+	return code;
+}
+
+int gw_writer_finish(struct gw_writer *writer, const struct gw_provenance *provenance,
+		     uint64_t n_layer, uint64_t n_head, struct gw_digest *out_content_id,
+		     struct gw_error *error)
+{
+	struct gw_digest content_id;
+	int fd, code;
+
+	code = gw_writer_complete(writer, provenance, n_layer, n_head, &content_id, &fd, error);
 	if (!code)
 		code = gw_outfile_commit(writer->out, error);
 	if (!code && out_content_id)

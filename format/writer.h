@@ -32,10 +32,15 @@ int gw_writer_append(struct gw_writer *writer, size_t index, const void *data, u
 		     struct gw_error *error);
 
 /*
- * Writes digests, directory, provenance and superblock, and puts the pack under its name. n_layer,
- * n_head: 0 if unknown. out_content_id may be NULL. Errors: GW_E_ARGUMENT (a tensor is not complete,
- * n_layer or n_head beyond their limits), GW_E_IO, GW_E_EXISTS.
+ * Writes digests, directory, provenance and superblock; what is in the temporary file then is a pack.
+ * *out_fd: its descriptor, which can be read and lives as long as writer. n_layer, n_head: 0 if unknown.
+ * Errors: GW_E_ARGUMENT (a tensor is not complete, n_layer or n_head beyond their limits), GW_E_IO.
  */
+int gw_writer_complete(struct gw_writer *writer, const struct gw_provenance *provenance,
+		       uint64_t n_layer, uint64_t n_head, struct gw_digest *out_content_id,
+		       int *out_fd, struct gw_error *error);
+
+/* The same, and puts the pack under its name. out_content_id may be NULL. Also GW_E_EXISTS. */
 int gw_writer_finish(struct gw_writer *writer, const struct gw_provenance *provenance,
 		     uint64_t n_layer, uint64_t n_head, struct gw_digest *out_content_id,
 		     struct gw_error *error);

@@ -64,12 +64,25 @@ void fixture_pack(const char *path, uint64_t n_vocab, uint64_t n_positions, uint
 /* The same in memory; *out_bytes is its size; free() ends it. */
 uint8_t *fixture_image(const struct gw_tensor *tensors, size_t n, size_t *out_bytes);
 
+/*
+ * The compressed form of an uncompressed pack in memory; *out_bytes is its size; free() ends it. Every
+ * block is coded at zstd's level 3.
+ */
+uint8_t *fixture_compress(const uint8_t *pack, size_t bytes, size_t *out_bytes);
+
+/*
+ * Opens the pack in a file, compressed or not, and verifies all of its units: the first failure, or
+ * GW_OK.
+ */
+int fixture_check_file(const char *path, struct gw_error *error);
+
 /* Opens a pack in memory and verifies all of its units: the first failure, or GW_OK. */
 int fixture_check(const uint8_t *pack, size_t bytes, struct gw_error *error);
 
 /*
  * Recomputes all digests of a pack in memory, so that only the intended rule can refuse it. What
- * the superblock and the directory claim beyond the bytes that are there is left out. bytes: at
+ * the superblock and the directory claim beyond the bytes that are there is left out. Of a compressed
+ * pack, the block digests are left as they are, those of stored blocks are made to fit. bytes: at
  * least GW_DIRECTORY_OFFSET. Not only for tests: fails none.
  */
 void fixture_repair(uint8_t *pack, size_t bytes);

@@ -3,15 +3,21 @@
 #include "tests/support/fixture.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "format/bytes.h"
 #include "format/digest.h"
 #include "format/dtype.h"
+#include "format/block.h"
 #include "format/reader.h"
+#include "format/stored.h"
+#include "format/stored_writer.h"
 #include "format/superblock.h"
+#include "format/unit_reader.h"
 #include "format/writer.h"
 
 float fixture_value(uint64_t seed, uint64_t row, uint64_t column)
@@ -126,6 +132,76 @@ uint8_t *fixture_image(const struct gw_tensor *tensors, size_t n, size_t *out_by
 	return pack;
 }
 
+static void append_stored(struct gw_stored_writer *writer, const struct gw_pack *pack,
+			  const uint8_t *data)
+{
+	static uint8_t stored[GW_MAX_STORED_BLOCK_BYTES];
+	struct gw_error error = GW_ERROR_INIT;
+	struct gw_block_encoder *encoder = NULL;
+
+	ck_assert_code(error, gw_block_encoder_new(GW_BLOCK_LEVEL, &encoder, &error), GW_OK);
+	for (uint64_t i = 0; i < pack->superblock.n_blocks; i++) {
+		struct gw_unit unit = gw_pack_unit(pack, i);
+		size_t n = 0;
+
+		ck_assert_code(error,
+			       gw_block_encode(encoder, unit.tensor->dtype, unit.tensor->row_bytes,
+					       data + unit.offset_bytes, unit.size_bytes, stored,
+					       sizeof stored, &n, &error),
+			       GW_OK);
+		ck_assert_code(error, gw_stored_writer_append(writer, stored, n, &error), GW_OK);
+	}
+	gw_block_encoder_free(encoder);
+}
+
+uint8_t *fixture_compress(const uint8_t *data, size_t bytes, size_t *out_bytes)
+{
+	struct gw_error error = GW_ERROR_INIT;
+	char *folder = fixture_folder_new();
+	const char *raw = fixture_path(folder, "raw.gpt2w"), *path = fixture_path(folder, "c.gpt2w");
+	struct gw_stored_writer *writer = NULL;
+	struct gw_pack *pack = NULL;
+	uint64_t said = 0;
+	uint8_t *compressed;
+	int fd;
+
+	fixture_write(raw, data, bytes);
+	fd = open(raw, O_RDONLY | O_CLOEXEC);
+	ck_assert_code(error, gw_pack_open_fd(fd, &pack, &error), GW_OK);
+	ck_assert_code(error, gw_stored_writer_new(pack, fd, path, false, &writer, &error), GW_OK);
+	append_stored(writer, pack, data);
+	ck_assert_code(error, gw_stored_writer_finish(writer, &said, &error), GW_OK);
+	gw_stored_writer_free(writer);
+	gw_pack_free(pack);
+	close(fd);
+	compressed = fixture_read(path, out_bytes);
+	ck_assert_uint_eq(said, *out_bytes);
+	fixture_folder_free(folder);
+	return compressed;
+}
+
+int fixture_check_file(const char *path, struct gw_error *error)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct gw_unit_reader *reader = NULL;
+	uint8_t *buffer = malloc(GW_HUGE_PAGE_BYTES);
+	struct gw_pack *pack = NULL;
+	int r;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_ptr_nonnull(buffer);
+	r = gw_pack_open_fd(fd, &pack, error);
+	if (r == GW_OK)
+		r = gw_unit_reader_new(pack, fd, &gw_zstd_linked, &reader, error);
+	for (uint64_t i = 0; r == GW_OK && i < gw_pack_unit_count(pack); i++)
+		r = gw_unit_reader_verify(reader, i, buffer, error);
+	gw_unit_reader_free(reader);
+	gw_pack_free(pack);
+	free(buffer);
+	close(fd);
+	return r;
+}
+
 int fixture_check(const uint8_t *data, size_t bytes, struct gw_error *error)
 {
 	struct gw_pack *pack = NULL;
@@ -169,8 +245,32 @@ static void put_digest(struct gw_bytes *pack, uint64_t at, struct gw_digest dige
 	gw_put_bytes(pack, at, digest.bytes, GW_DIGEST_BYTES);
 }
 
+/* Digests of the stored blocks and of their table, as far as they are within the bytes. */
+static void repair_stored(struct gw_bytes *pack, uint64_t digests_end, uint64_t n_blocks)
+{
+	struct gw_stored_regions at;
+	uint64_t offset;
+
+	if (n_blocks > (pack->size_bytes - digests_end) / GW_STORED_ENTRY_BYTES)
+		n_blocks = (pack->size_bytes - digests_end) / GW_STORED_ENTRY_BYTES;
+	at = gw_stored_regions(digests_end, n_blocks);
+	offset = at.blocks_offset;
+	for (uint64_t i = 0; i < n_blocks; i++) {
+		uint64_t entry = at.table_offset + i * GW_STORED_ENTRY_BYTES;
+		uint64_t n = gw_get_u32(pack, entry + GW_ST_SIZE);
+		const uint8_t *stored = gw_bytes_at(pack, offset, n);
+
+		if (stored)
+			gw_put_u64(pack, entry + GW_ST_DIGEST, gw_hash64(stored, n));
+		offset += n;
+	}
+	put_digest(pack, GW_SB_STORED_DIGEST,
+		   gw_hash128(pack->data + at.table_offset, at.table_bytes));
+}
+
 void fixture_repair(uint8_t *data, size_t bytes)
 {
+	bool compressed;
 	struct gw_bytes pack = gw_bytes_write(data, bytes);
 	uint64_t n_tensors = gw_get_u32(&pack, GW_SB_N_TENSORS);
 	uint64_t n_blocks = gw_get_u64(&pack, GW_SB_N_BLOCKS);
@@ -182,7 +282,11 @@ void fixture_repair(uint8_t *data, size_t bytes)
 	digests_at = GW_DIRECTORY_OFFSET + n_tensors * GW_ENTRY_BYTES;
 	if (n_blocks > (bytes - digests_at) / 8)
 		n_blocks = (bytes - digests_at) / 8;
-	repair_blocks(&pack, n_tensors, digests_at, n_blocks);
+	compressed = gw_get_u64(&pack, GW_SB_REQUIRED_FEATURES) & GW_FEATURE_STORED_BLOCKS;
+	if (compressed)
+		repair_stored(&pack, digests_at + n_blocks * 8, n_blocks);
+	else
+		repair_blocks(&pack, n_tensors, digests_at, n_blocks);
 	put_digest(&pack, GW_SB_DIRECTORY_DIGEST,
 		   gw_hash128(data + GW_DIRECTORY_OFFSET, n_tensors * GW_ENTRY_BYTES));
 	put_digest(&pack, GW_SB_DIGESTS_DIGEST, gw_hash128(data + digests_at, n_blocks * 8));

@@ -46,7 +46,7 @@ enum tool_exit tool_exit_code(int status)
 	case GW_E_SOURCE_TABLES:
 		return TOOL_INPUT;
 	default:
-		return status <= GW_E_TRUNCATED && status >= GW_E_BLOCK_DIGEST ? TOOL_VERIFY
+		return status <= GW_E_TRUNCATED && status >= GW_E_STORED_BLOCK ? TOOL_VERIFY
 									       : TOOL_FAILED;
 	}
 }

@@ -8,6 +8,7 @@
 
 #include "format/directory.h"
 #include "format/limits.h"
+#include "format/stored.h"
 #include "format/superblock.h"
 #include "format/wire.h"
 #include "tests/support/fixture.h"
@@ -31,6 +32,7 @@ static const struct table tables[] = {
 	{ "FORMAT.md", "superblock", 0, GW_SUPERBLOCK_BYTES, { GW_SUPERBLOCK_FIELDS(X) } },
 	{ "FORMAT.md", "provenance", 0, GW_PROVENANCE_BYTES, { GW_PROVENANCE_FIELDS(X) } },
 	{ "FORMAT.md", "directory", 0, GW_ENTRY_BYTES, { GW_DIRECTORY_FIELDS(X) } },
+	{ "FORMAT.md", "stored", 0, GW_STORED_ENTRY_BYTES, { GW_STORED_FIELDS(X) } },
 	{ "WIRE.md", "header", 0, WIRE_HEADER_BYTES, { WIRE_HEADER_FIELDS(W) } },
 	{ "WIRE.md", "attach", 16, 280, { WIRE_ATTACH_FIELDS(W) } },
 	{ "WIRE.md", "attached", 16, 312, { WIRE_ATTACHED_FIELDS(W) } },
@@ -183,6 +185,7 @@ START_TEST(limits_are_those_of_the_code)
 		uint64_t value;
 	} limits[] = {
 		{ "image_bytes", GW_MAX_IMAGE_BYTES },
+		{ "n_blocks of a compressed pack", GW_MAX_STORED_BLOCKS },
 		{ "n_tensors", GW_MAX_TENSORS },
 		{ "rank", GW_MAX_RANK },
 		{ "n_vocab, n_positions", GW_MAX_TABLE_ROWS },
@@ -215,6 +218,7 @@ END_TEST
 START_TEST(constants_in_the_prose)
 {
 	ck_assert_uint_eq(GW_BLOCK_BYTES, 262144);
+	ck_assert_uint_eq(GW_MAX_STORED_BLOCK_BYTES, 262145);
 	ck_assert_uint_eq(GW_PAGE_BYTES, 4096);
 	ck_assert_uint_eq(GW_HUGE_PAGE_BYTES, 2097152);
 	ck_assert_uint_eq(GW_LARGE_TENSOR_BYTES, 33554432);
