@@ -72,6 +72,18 @@ static int map_aligned(int fd, uint64_t size_bytes, int protection, int map_flag
 	return GPT2C_OK;
 }
 
+int gpt2c_map_private(uint64_t size_bytes, struct gpt2c_mapping *out_mapping, gpt2c_error *error)
+{
+	/* no MAP_NORESERVE: what a machine cannot have it is to refuse now */
+	int result = map_aligned(-1, size_bytes, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS, "image", out_mapping, error);
+
+	/* a wish: where it is not granted, small pages do */
+	if (result == 0)
+		madvise(out_mapping->data, size_bytes, MADV_HUGEPAGE);
+	return result;
+}
+
 static int map_image(int fd, uint64_t size_bytes, uint64_t flags, struct gpt2c_mapping *out_mapping,
 		     gpt2c_error *error)
 {

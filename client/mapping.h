@@ -26,6 +26,9 @@ int gpt2c_map_image(int fd, const struct wire_attached *reply, uint64_t flags,
 		    struct gpt2c_mapping *out_mapping, struct gw_pack **out_pack,
 		    uint32_t *out_flags, gpt2c_error *error);
 
+/* Zeroed memory of this process' own, for an image to be expanded into. Errors: GPT2C_E_MEMORY. */
+int gpt2c_map_private(uint64_t size_bytes, struct gpt2c_mapping *out_mapping, gpt2c_error *error);
+
 /* Likewise the notice board. Errors: GPT2C_E_IMAGE, _UNSEALED, _MEMORY, _SYSTEM. */
 int gpt2c_map_board(int fd, struct gpt2c_mapping *out_mapping, gpt2c_error *error);
 

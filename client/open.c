@@ -9,6 +9,7 @@
 
 #include "client/attach.h"
 #include "client/error.h"
+#include "client/expand.h"
 #include "client/store.h"
 #include "format/checked.h"
 #include "format/endpoint.h"
@@ -86,15 +87,12 @@ static int verify_units(int fd, const struct gw_pack *pack, uint8_t *buffer, uin
 	return GPT2C_OK;
 }
 
-static int verify_file(int fd, const struct gw_pack *pack, uint64_t timeout_ms, const char *text,
+static int verify_file(int fd, const struct gw_pack *pack, uint64_t deadline_ms, const char *text,
 		       gpt2c_error *error)
 {
-	uint64_t deadline_ms = UINT64_MAX;
 	uint8_t *buffer;
 	int result;
 
-	if (timeout_ms && !gw_add(wire_now_ms(), timeout_ms, &deadline_ms))
-		deadline_ms = UINT64_MAX;
 	buffer = malloc(GW_HUGE_PAGE_BYTES); /* the largest unit: a gap between tensors */
 	if (!buffer)
 		return gpt2c_fail(error, GPT2C_E_MEMORY, -1, "%s: no memory to verify it", text);
@@ -107,15 +105,24 @@ static int open_pack(struct gpt2c_store *store, int fd, const gpt2c_options *opt
 		     const char *text, gpt2c_error *error)
 {
 	struct gw_error cause = GW_ERROR_INIT;
+	uint64_t deadline_ms = UINT64_MAX;
 	int result;
 
+	if (options->timeout_ms && !gw_add(wire_now_ms(), options->timeout_ms, &deadline_ms))
+		deadline_ms = UINT64_MAX;
 	if (gw_pack_open_fd(fd, &store->pack, &cause) < 0)
 		return gpt2c_fail_cause(error, &cause, text);
-	if (!(options->flags & GPT2C_NO_VERIFY)) {
-		result = verify_file(fd, store->pack, options->timeout_ms, text, error);
+	if (!(options->flags & GPT2C_NO_VERIFY))
+		store->info_flags |= GPT2C_INFO_VERIFIED;
+	if (store->pack->stored) {
+		store->info_flags |= GPT2C_INFO_EXPANDED;
+		return gpt2c_expand(fd, options->flags, deadline_ms, text, &store->pack,
+				    &store->image, error);
+	}
+	if (store->info_flags & GPT2C_INFO_VERIFIED) {
+		result = verify_file(fd, store->pack, deadline_ms, text, error);
 		if (result < 0)
 			return result;
-		store->info_flags |= GPT2C_INFO_VERIFIED;
 	}
 	return gpt2c_map_file(fd, store->pack->superblock.image_bytes, options->flags,
 			      &store->image, error);

@@ -39,6 +39,7 @@ extern "C" {
 #define GPT2C_INFO_SEALED 0x1   /* nothing can change or truncate the image */
 #define GPT2C_INFO_DAEMON 0x2   /* attached to a daemon, not opened as a file */
 #define GPT2C_INFO_VERIFIED 0x4 /* every byte was checked: by the daemon, or when the file was opened */
+#define GPT2C_INFO_EXPANDED 0x8 /* a compressed pack, expanded into this process' own memory */
 
 /* What gpt2c_state says. */
 #define GPT2C_CURRENT 0    /* the daemon serves this generation (always so for a file) */
@@ -152,8 +153,12 @@ int gpt2c_open(const char *socket_path, const char *model, gpt2c_store **out_sto
 /*
  * Opens a pack without a daemon and checks every byte of it: the mapping is the file's own, so a file
  * that is truncated while it is open ends the process with SIGBUS; a daemon's sealed image cannot be.
+ * A compressed pack is expanded by this call, on one core, into image_bytes of memory that no other
+ * process shares (GPT2C_INFO_EXPANDED), with libzstd.so.1, which is loaded for it; a daemon does that
+ * once for all.
  * Errors: GPT2C_E_ARGUMENT, _MEMORY, _SYSTEM, _NOT_FOUND, _ACCESS, _NOT_A_PACK, _VERSION, _TRUNCATED,
- * _CORRUPT, _MALFORMED. Blocks while it reads the file. Thread-safe. Since 0.1.
+ * _CORRUPT, _MALFORMED; _VERSION also where a compressed pack needs a libzstd that is not there. Blocks
+ * while it reads the file. Thread-safe. Since 0.1.
  */
 int gpt2c_open_file(const char *path, gpt2c_store **out_store, gpt2c_error *error);
 
@@ -215,6 +220,17 @@ const char *gpt2c_version(void);
  */
 int gpt2c_rows(const gpt2c_store *store, const int32_t *ids, size_t n, const void **out_rows,
 	       gpt2c_error *error);
+
+/*
+ * Checks n rows of the tensor called name, from row first on, against the digests of the blocks that hold
+ * them (256 KiB each) and, of GPT2C_I8, their scales: for a pack opened with GPT2C_NO_VERIFY, whose
+ * tables are too large to be read whole. It says what is in memory now: of a file that others can write
+ * to, nothing about later, and rows that this process has written to (GPT2C_COPY_ON_WRITE) are bad.
+ * A bad block's index is its offset in the image. Errors: GPT2C_E_ARGUMENT, _NO_TENSOR, _SIZE (no rows,
+ * or beyond the last), _CORRUPT. Reads the blocks whole; thread-safe. Since 0.1.
+ */
+int gpt2c_verify_rows(const gpt2c_store *store, const char *name, uint64_t first, uint64_t n,
+		      gpt2c_error *error);
 
 /*
  * GPT-2's input embeddings: out[b,t,:] = wte[ids[b,t],:] + wpe[past+t,:], in f32, one rounding per
