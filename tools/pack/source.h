@@ -65,6 +65,8 @@ struct pack_reader {
 	int (*read)(const struct pack_source *source, const struct pack_tensor *tensor,
 		    uint64_t offset, uint64_t n, uint8_t *out, struct gw_error *error);
 	void (*close)(void *state);
+	/* Gives back what was read ahead, until the next read; NULL: nothing worth it is kept. */
+	void (*rest)(void *state);
 };
 
 struct pack_source {
@@ -75,6 +77,7 @@ struct pack_source {
 	struct pack_config config;
 	const struct pack_reader *reader; /* NULL: no tensor is encoded */
 	void *state;                      /* the reader's; reader->close ends it */
+	uint64_t held_bytes;              /* of memory in state, but for what rest gives back */
 	char note[640];                   /* one sentence for the user, or "" */
 	uint64_t raw_n_embd; /* columns of raw files, as the command line says; 0: nothing */
 };
@@ -90,7 +93,7 @@ int pack_source_open(const char *path, struct pack_source **out_source, struct g
 /*
  * The same for n paths, at least one, that together are one checkpoint. raw_n_embd: the columns of
  * raw files (.f32), 0 if nobody said. Errors: as above; GW_E_SOURCE_TABLES for two tensors of one
- * name, GW_E_ARGUMENT for a raw file without columns.
+ * name, GW_E_ARGUMENT for a raw file without columns and for more than PACK_MAX_FILES files.
  */
 int pack_source_open_all(const char *const *paths, size_t n, uint64_t raw_n_embd,
 			 struct pack_source **out_source, struct gw_error *error);

@@ -369,7 +369,10 @@ static void pack_gguf_close(void *state)
 	(void)state;
 }
 
-static const struct pack_reader pack_gguf_reader = { pack_gguf_read, pack_gguf_close };
+static const struct pack_reader pack_gguf_reader = {
+	.read = pack_gguf_read,
+	.close = pack_gguf_close,
+};
 
 int pack_gguf_open(int folder_fd, struct pack_file *file, struct pack_source *source,
 		   struct gw_error *error)

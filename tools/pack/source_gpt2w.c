@@ -103,7 +103,10 @@ static void pack_repack_close(void *state)
 	free(repack);
 }
 
-static const struct pack_reader pack_repack_reader = { pack_repack_read, pack_repack_close };
+static const struct pack_reader pack_repack_reader = {
+	.read = pack_repack_read,
+	.close = pack_repack_close,
+};
 
 static int pack_repack_list(struct pack_source *source, const struct gw_pack *pack,
 			    struct gw_error *error)
@@ -153,6 +156,9 @@ int pack_repack_open(int folder_fd, struct pack_file *file, struct pack_source *
 	file = &source->files[0];
 	if (gw_pack_open_fd(file->fd, &repack->pack, &inner) != GW_OK)
 		return pack_repack_fail(file, &inner, error);
+	source->held_bytes = sizeof *repack + sizeof *repack->pack +
+			     repack->pack->superblock.n_tensors * sizeof(struct gw_tensor) +
+			     repack->pack->superblock.n_blocks * sizeof(uint64_t);
 	source->config.n_layer = repack->pack->superblock.n_layer;
 	source->config.n_head = repack->pack->superblock.n_head;
 	code = pack_repack_gaps(file, repack->pack, error);

@@ -5,41 +5,8 @@
 
 #include "tools/pack/formats.h"
 #include "tools/pack/limits.h"
+#include "tools/pack/parts.h"
 #include "tools/pack/source.h"
-
-/* The parts. Their files belong to the whole, which has copies of the descriptions. */
-struct pack_many {
-	struct pack_source **parts;
-	size_t n;
-};
-
-/* What detail of a tensor of the whole is made of: the part, and the tensor's number in it. */
-#define PACK_MANY_DETAIL(part, i) ((uint64_t)(part) << 32 | (i))
-
-static int pack_many_read(const struct pack_source *source, const struct pack_tensor *tensor,
-			  uint64_t offset, uint64_t n, uint8_t *out, struct gw_error *error)
-{
-	const struct pack_many *many = source->state;
-	const struct pack_source *part = many->parts[tensor->detail >> 32];
-
-	return pack_source_read(part, &part->tensors.items[tensor->detail & UINT32_MAX], offset, n,
-				out, error);
-}
-
-static void pack_many_close(void *state)
-{
-	struct pack_many *many = state;
-
-	for (size_t i = 0; i < many->n; i++) {
-		if (many->parts[i])
-			many->parts[i]->n_files = 0; /* the whole's */
-		pack_source_free(many->parts[i]);
-	}
-	free(many->parts);
-	free(many);
-}
-
-static const struct pack_reader pack_many_reader = { pack_many_read, pack_many_close };
 
 /* What one part says counts where those before it say nothing. */
 static void pack_many_config(struct pack_config *whole, const struct pack_config *part)
@@ -54,40 +21,46 @@ static void pack_many_config(struct pack_config *whole, const struct pack_config
 	whole->n_embd = before.n_embd ? before.n_embd : part->n_embd;
 }
 
-/* The part is the whole's before it is opened, so that pack_source_free ends it in any case. */
-static int pack_many_add(struct pack_source *whole, size_t number, const char *path,
-			 uint64_t raw_n_embd, struct gw_error *error)
+/* The files of part, which are whole's then; on failure they are the part's. */
+static int pack_many_take_files(struct pack_source *whole, const struct pack_source *part,
+				struct gw_error *error)
 {
-	struct pack_many *many = whole->state;
-	size_t first_file = whole->n_files;
-	struct pack_source *part;
 	struct pack_file *files;
-	int code = pack_source_open_all(&path, 1, raw_n_embd, &many->parts[number], error);
 
-	if (code != GW_OK)
-		return code;
-	part = many->parts[number];
-	files = whole->n_files + part->n_files > PACK_MAX_FILES ?
-			NULL :
-			reallocarray(whole->files, whole->n_files + part->n_files, sizeof *files);
-	if (!files) {
-		for (size_t i = 0; i < part->n_files; i++)
-			pack_file_close(&part->files[i]);
-		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET,
-			       "out of memory, or more than %d files", PACK_MAX_FILES);
-	}
+	if (whole->n_files + part->n_files > PACK_MAX_FILES)
+		return gw_fail(error, GW_E_ARGUMENT, GW_NO_OFFSET,
+			       "more than %d files, which is all that one checkpoint may have",
+			       PACK_MAX_FILES);
+	files = reallocarray(whole->files, whole->n_files + part->n_files, sizeof *files);
+	if (!files)
+		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
 	memcpy(files + whole->n_files, part->files, part->n_files * sizeof *files);
 	whole->files = files;
 	whole->n_files += part->n_files;
-	for (size_t i = 0; code == GW_OK && i < part->tensors.n; i++) {
-		struct pack_tensor tensor = part->tensors.items[i];
+	return GW_OK;
+}
 
-		tensor.file += first_file;
-		tensor.detail = PACK_MANY_DETAIL(number, i);
-		code = pack_list_add(&whole->tensors, &tensor, error);
+/* part becomes one of whole's, or ends. */
+static int pack_many_add(struct pack_source *whole, struct pack_source *part,
+			 struct gw_error *error)
+{
+	size_t first_file = whole->n_files;
+	int code = pack_many_take_files(whole, part, error);
+
+	if (code != GW_OK) {
+		pack_source_free(part);
+		return code;
 	}
-	whole->format = number == 0 || strcmp(whole->format, part->format) == 0 ? part->format :
-										  "several";
+	code = pack_parts_add(whole, part, first_file, error);
+	if (code != GW_OK)
+		return code;
+	for (size_t i = 0; code == GW_OK && i < part->tensors.n; i++) {
+		part->tensors.items[i].file += first_file;
+		code = pack_list_add(&whole->tensors, &part->tensors.items[i], error);
+	}
+	pack_list_clear(&part->tensors);
+	whole->format = !whole->format || strcmp(whole->format, part->format) == 0 ? part->format :
+										     "several";
 	pack_many_config(&whole->config, &part->config);
 	if (!whole->note[0])
 		strcpy(whole->note, part->note);
@@ -149,22 +122,20 @@ static void pack_many_fail(const char *path, const struct gw_error *inner, struc
 int pack_source_merge(const char *const *paths, size_t n, uint64_t raw_n_embd,
 		      struct pack_source *whole, struct gw_error *error)
 {
-	struct pack_many *many = calloc(1, sizeof *many);
-	int code = GW_OK;
+	int code;
 
-	if (many)
-		many->parts = calloc(n, sizeof(struct pack_source *));
-	if (!many || !many->parts) {
-		free(many);
-		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
-	}
-	many->n = n;
-	whole->state = many;
-	whole->reader = &pack_many_reader;
+	/* before any of them is opened, since descriptors could run out first */
+	if (n > PACK_MAX_FILES)
+		return gw_fail(error, GW_E_ARGUMENT, GW_NO_OFFSET,
+			       "%zu inputs; one checkpoint may have %d files", n, PACK_MAX_FILES);
+	code = pack_parts_begin(whole, error);
 	for (size_t i = 0; code == GW_OK && i < n; i++) {
 		struct gw_error inner = GW_ERROR_INIT;
+		struct pack_source *part = NULL;
 
-		code = pack_many_add(whole, i, paths[i], raw_n_embd, &inner);
+		code = pack_source_open_all(&paths[i], 1, raw_n_embd, &part, &inner);
+		if (code == GW_OK)
+			code = pack_many_add(whole, part, &inner);
 		if (code != GW_OK)
 			pack_many_fail(paths[i], &inner, error);
 	}

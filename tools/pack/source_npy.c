@@ -29,15 +29,25 @@ static int pack_npy_read(const struct pack_source *source, const struct pack_ten
 				   (void *)(uintptr_t)source, offset, n, out, error);
 }
 
-static void pack_npy_close(void *state)
+static void pack_npy_rest(void *state)
 {
 	struct pack_npy *npy = state;
 
 	pack_transpose_free(npy->transpose);
-	free(npy);
+	npy->transpose = NULL;
 }
 
-static const struct pack_reader pack_npy_reader = { pack_npy_read, pack_npy_close };
+static void pack_npy_close(void *state)
+{
+	pack_npy_rest(state);
+	free(state);
+}
+
+static const struct pack_reader pack_npy_reader = {
+	.read = pack_npy_read,
+	.close = pack_npy_close,
+	.rest = pack_npy_rest,
+};
 
 /* The header of the file, its messages with the file's name. */
 static int pack_npy_parse(const struct pack_file *file, struct pack_array *out,
@@ -72,6 +82,7 @@ int pack_npy_open(int folder_fd, struct pack_file *file, struct pack_source *sou
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
 	source->format = "npy";
 	source->state = npy;
+	source->held_bytes = sizeof *npy;
 	source->reader = &pack_npy_reader;
 	code = pack_source_take_file(source, file, error);
 	if (code == GW_OK)

@@ -35,15 +35,22 @@ bool pack_npz_takes(const struct pack_zip *zip)
 	return zip->n > 0;
 }
 
-/* Forgets what was read ahead of another member. */
-static void pack_npz_select(struct pack_npz *npz, uint64_t member)
+/* Forgets what was read ahead. */
+static void pack_npz_rest(void *state)
 {
-	if (npz->current == member)
-		return;
+	struct pack_npz *npz = state;
+
 	pack_transpose_free(npz->transpose);
 	pack_zip_stream_free(npz->stream);
 	npz->transpose = NULL;
 	npz->stream = NULL;
+}
+
+static void pack_npz_select(struct pack_npz *npz, uint64_t member)
+{
+	if (npz->current == member)
+		return;
+	pack_npz_rest(npz);
 	npz->current = member;
 }
 
@@ -93,14 +100,17 @@ static void pack_npz_close(void *state)
 {
 	struct pack_npz *npz = state;
 
-	pack_transpose_free(npz->transpose);
-	pack_zip_stream_free(npz->stream);
+	pack_npz_rest(npz);
 	pack_zip_free(npz->zip);
 	free(npz->arrays);
 	free(npz);
 }
 
-static const struct pack_reader pack_npz_reader = { pack_npz_read, pack_npz_close };
+static const struct pack_reader pack_npz_reader = {
+	.read = pack_npz_read,
+	.close = pack_npz_close,
+	.rest = pack_npz_rest,
+};
 
 /* The header of a member, its messages with the names of file and member. */
 static int pack_npz_parse(const struct pack_zip *zip, const struct pack_zip_member *member,
@@ -162,6 +172,7 @@ int pack_npz_open(struct pack_zip *zip, struct pack_source *source, struct gw_er
 	source->format = "npz";
 	source->state = npz;
 	source->reader = &pack_npz_reader;
+	source->held_bytes = zip->held_bytes + zip->n * sizeof *npz->arrays;
 	npz->arrays = calloc(zip->n, sizeof *npz->arrays);
 	if (!npz->arrays)
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");

@@ -356,6 +356,7 @@ int pack_tf_open(int folder_fd, struct pack_file *index, struct pack_source *sou
 	tf->buffer = malloc(PACK_BUFFER_BYTES);
 	if (!tf->verified || !tf->buffer)
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+	source->held_bytes = PACK_BUFFER_BYTES + source->tensors.n;
 	code = pack_tf_check(source, error);
 	return code == GW_OK ? pack_hparams_read(folder_fd, &source->config, error) : code;
 }

@@ -323,5 +323,7 @@ int pack_torch_list(const struct pack_pickle *pickle, const struct pack_torch_fi
 		code = pack_torch_overlaps(&source->tensors, error);
 	if (code == GW_OK)
 		code = pack_torch_bound(pickle, source, error);
+	source->held_bytes = torch->room * sizeof *torch->views +
+			     (torch->zip ? torch->zip->held_bytes : 0);
 	return code;
 }

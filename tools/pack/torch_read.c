@@ -48,12 +48,22 @@ static int pack_torch_read(const struct pack_source *source, const struct pack_t
 	return pack_gather_read(torch->gather, source, tensor, offset, n, out, error);
 }
 
-static void pack_torch_close(void *state)
+static void pack_torch_rest(void *state)
 {
 	struct pack_torch *torch = state;
 
 	pack_zip_stream_free(torch->stream);
 	pack_gather_free(torch->gather);
+	torch->stream = NULL;
+	torch->stream_member = NULL;
+	torch->gather = NULL;
+}
+
+static void pack_torch_close(void *state)
+{
+	struct pack_torch *torch = state;
+
+	pack_torch_rest(torch);
 	pack_zip_free(torch->zip);
 	free(torch->views);
 	free(torch);
@@ -62,4 +72,5 @@ static void pack_torch_close(void *state)
 const struct pack_reader pack_torch_reader = {
 	.read = pack_torch_read,
 	.close = pack_torch_close,
+	.rest = pack_torch_rest,
 };

@@ -198,6 +198,8 @@ static int pack_zip_entries(struct pack_zip_opening *opening, struct gw_error *e
 	zip->members = calloc(end->n + 1, sizeof *zip->members);
 	zip->by_name = calloc(end->n + 1, sizeof *zip->by_name);
 	opening->local = malloc(PACK_MAX_ZIP_NAME_BYTES + UINT16_MAX);
+	zip->held_bytes = end->directory_bytes + end->n * (sizeof *zip->members +
+							    sizeof(struct pack_zip_member *));
 	if (!zip->directory || !zip->members || !zip->by_name || !opening->local)
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
 	code = pack_file_read(zip->file, zip->directory, end->directory_bytes,

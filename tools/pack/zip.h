@@ -31,6 +31,7 @@ struct pack_zip {
 	size_t n;
 	struct pack_zip_member **by_name; /* the same, sorted */
 	uint8_t *directory;               /* holds the names */
+	uint64_t held_bytes;              /* of memory, all of the above */
 };
 
 /*

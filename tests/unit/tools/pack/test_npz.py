@@ -11,7 +11,7 @@ import unittest
 import zlib
 
 import test_cli
-from test_cli import INPUT, floats, read_safetensors
+from test_cli import INPUT, floats, read_safetensors, safetensors
 from torch_files import deflate, zip_file
 
 WTE, WPE = floats(12, 1), floats(8, 2)
@@ -209,8 +209,38 @@ class Values(Case):
 
     def test_too_many_inputs(self):
         self.write("a.npy", W)
-        _, err = self.run_pack("info", *["a.npy"] * 513, code=test_cli.FAILED)
-        self.assertIn("more than 512 files", err)
+        _, err = self.run_pack("info", *["a.npy"] * 513, code=test_cli.USAGE)
+        self.assertEqual(err, "gpt2-pack: 513 inputs; one checkpoint may have 512 files\n")
+        # of 512 inputs one has two files
+        os.mkdir("model")
+        self.write("model/1.safetensors", safetensors([("x", "U8", [1], b"x")]))
+        self.write("model/model.safetensors.index.json", b'{"weight_map": {"x": "1.safetensors"}}')
+        _, err = self.run_pack("info", *["a.npy"] * 511, "model", code=test_cli.USAGE)
+        self.assertIn("model: more than 512 files", err)
+
+    def test_large_directories(self):
+        """Archives that are fine one by one, but hold too much memory together."""
+        for name in "abc":
+            self.write(name + ".npz", zip_file([(f"{name}{i}.npy", W, {"central_comment": bytes(60000)})
+                                                for i in range(100)]))
+        self.run_pack("info", "a.npz", "b.npz")
+        _, err = self.run_pack("info", "a.npz", "b.npz", "c.npz", code=INPUT)
+        self.assertIn("c.npz: what the files say about their tensors takes more than 16 MiB", err)
+
+    def test_several_large(self):
+        """Of several column-major tables only one is read ahead at a time."""
+        names = [f"{name}.npz" for name in ("wte", "wpe", "h.0.a", "h.0.b", "h.0.c", "h.0.d")]
+        rows, columns = 60000, 96
+        for i, name in enumerate(names):
+            data = b"".join(struct.pack("<f", 100 * i + c) * rows for c in range(columns))
+            self.write(name, zip_file([(name[:-4] + ".npy",
+                                        npy(f"({rows}, {columns})", data, order="True"))]))
+        self.run_limited("pack", "--all", *names, "-o", "out.gpt2w")
+        self.run_pack("unpack", "-q", "out.gpt2w", "-o", "back.safetensors")
+        tensors = read_safetensors("back.safetensors")[2]
+        for i, name in enumerate(("wte.weight", "wpe.weight", "h.0.a", "h.0.b", "h.0.c", "h.0.d")):
+            row = struct.pack(f"<{columns}f", *range(100 * i, 100 * i + columns))
+            self.assertEqual(tensors[name], ("F32", [rows, columns], row * rows))
 
 
 class Kinds(Case):
