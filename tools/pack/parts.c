@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tools/pack/limits.h"
+#include "tools/pack/torch.h"
 
 struct pack_part {
 	struct pack_source *source;
@@ -16,6 +17,7 @@ struct pack_parts {
 	struct pack_part *items;
 	size_t n;
 	struct pack_source *reading; /* the one that was read last; NULL: none */
+	uint64_t file_bytes, viewed_bytes; /* of PyTorch's files, and of the tensors in them */
 };
 
 static void pack_parts_rest(void *state)
@@ -84,6 +86,24 @@ static uint64_t pack_part_bytes(const struct pack_source *part)
 	return bytes;
 }
 
+/* Each part may claim some bytes more than it has; all together no more than one file may. */
+static int pack_parts_claim(struct pack_parts *parts, const struct pack_source *part,
+			    struct gw_error *error)
+{
+	if (part->reader != &pack_torch_reader)
+		return GW_OK;
+	parts->file_bytes += pack_source_bytes(part);
+	/* the sum of one part is within the limit, and parts are at most 512 */
+	for (size_t i = 0; i < part->tensors.n; i++)
+		parts->viewed_bytes += part->tensors.items[i].size_bytes;
+	if (pack_torch_may_claim(parts->file_bytes, parts->viewed_bytes))
+		return GW_OK;
+	return gw_fail(error, GW_E_SOURCE, GW_NO_OFFSET,
+		       "the tensors claim far more than the %" PRIu64
+		       " bytes of the files (through strides of 0 or shared storages)",
+		       parts->file_bytes);
+}
+
 int pack_parts_add(struct pack_source *whole, struct pack_source *part, size_t first_file,
 		   struct gw_error *error)
 {
@@ -103,5 +123,5 @@ int pack_parts_add(struct pack_source *whole, struct pack_source *part, size_t f
 			       "what the files say about their tensors takes more than %" PRIu64
 			       " MiB of memory together",
 			       PACK_MAX_PARTS_BYTES >> 20);
-	return GW_OK;
+	return pack_parts_claim(parts, part, error);
 }

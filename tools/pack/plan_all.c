@@ -40,7 +40,8 @@ static const char *pack_quote_name(const char *name, char out[PACK_QUOTE_BYTES])
 static bool pack_all_strips(const char *format)
 {
 	static const char *const formats[] = { "safetensors", "safetensors-sharded", "pytorch",
-					       "pytorch-legacy", "llm.c" };
+					       "pytorch-legacy",	"pytorch-sharded",
+					       "llm.c" };
 
 	for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
 		if (strcmp(format, formats[i]) == 0)

@@ -16,10 +16,11 @@ int pack_safetensors_list(const struct pack_file *file, size_t file_index, struc
 			  struct gw_error *error);
 
 /*
- * Reads the index at path (a member of the directory folder_fd) and every shard that it names:
- * source->files, format and tensors are filled, also on failure (pack_source_free ends them).
- * Errors: as above; GW_E_SOURCE also for a shard that is missing or named outside the directory,
- * and for a tensor that its shard lacks.
+ * Reads the index and every shard that it names, of the directory folder_fd; the shards are
+ * safetensors files, or all PyTorch's: source->files, format and tensors are filled, also on failure
+ * (pack_source_free ends them). Errors: as above; GW_E_SOURCE also for a shard that is missing or
+ * named outside the directory, and for a tensor that its shard lacks; GW_E_SOURCE_KIND for a shard
+ * of another kind than the first.
  */
 int pack_sharded_open(int folder_fd, struct pack_file *index, struct pack_source *source,
 		      struct gw_error *error);

@@ -273,27 +273,32 @@ static int pack_torch_overlaps(struct pack_list *list, struct gw_error *error)
 	return GW_OK;
 }
 
+bool pack_torch_may_claim(uint64_t file_bytes, uint64_t claimed_bytes)
+{
+	uint64_t most;
+
+	return !gw_mul(file_bytes, PACK_MAX_VIEW_FACTOR, &most) ||
+	       !gw_add(most, PACK_MAX_VIEW_BYTES, &most) || claimed_bytes <= most;
+}
+
 /* Views must not claim many times what there is in the file. */
 static int pack_torch_bound(const struct pack_pickle *pickle, const struct pack_source *source,
 			    struct gw_error *error)
 {
-	uint64_t most, total = 0;
+	uint64_t file_bytes = source->files[0].size_bytes, total = 0;
 	size_t i;
 
-	if (!gw_mul(source->files[0].size_bytes, PACK_MAX_VIEW_FACTOR, &most) ||
-	    !gw_add(most, PACK_MAX_VIEW_BYTES, &most))
-		most = UINT64_MAX;
 	for (i = 0; i < source->tensors.n; i++) {
-		if (!gw_add(total, source->tensors.items[i].size_bytes, &total) || total > most)
+		if (!gw_add(total, source->tensors.items[i].size_bytes, &total) ||
+		    !pack_torch_may_claim(file_bytes, total))
 			break;
 	}
 	if (i == source->tensors.n)
 		return GW_OK;
 	return gw_fail(error, GW_E_SOURCE, pickle->in.at,
 		       "%s: the tensors claim far more than the %" PRIu64
-		       " bytes of the file (more than %" PRIu64
-		       ", through strides of 0 or shared storages)",
-		       pickle->in.label, source->files[0].size_bytes, most);
+		       " bytes of the file (through strides of 0 or shared storages)",
+		       pickle->in.label, file_bytes);
 }
 
 int pack_torch_list(const struct pack_pickle *pickle, const struct pack_torch_finder *finder,

@@ -54,6 +54,9 @@ struct pack_torch_finder {
 int pack_torch_list(const struct pack_pickle *pickle, const struct pack_torch_finder *finder,
 		    struct pack_source *source, struct pack_torch *torch, struct gw_error *error);
 
+/* Whether views may have so many bytes together, of files of file_bytes; see PACK_MAX_VIEW_BYTES. */
+bool pack_torch_may_claim(uint64_t file_bytes, uint64_t claimed_bytes);
+
 /* Opener for PACK_KIND_TORCH_LEGACY, see source.c. */
 int pack_torch_legacy_open(int folder_fd, struct pack_file *file, struct pack_source *source,
 			   struct gw_error *error);

@@ -331,15 +331,6 @@ class Folder(ArrayCase):
             _, err = self.run_pack("pack", "m", "-o", "x", code=INPUT)
             self.assertIn(f"the directory holds {name}, which is not read", err)
 
-    def test_torch_shards(self):
-        self.write("m/pytorch_model.bin.index.json", b'{"weight_map": {"wte.weight": "1.bin"}}')
-        for head in b"PK\3\4", b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19":
-            self.write("m/1.bin", head + bytes(20))
-            for path in "m", "m/pytorch_model.bin.index.json":
-                _, err = self.run_pack("pack", path, "-o", "x", code=INPUT)
-                self.assertIn("1.bin", err)
-                self.assertIn("give the shards themselves", err)
-
 
 class Python(ArrayCase):
     """The advice for files that are recognised only, taken."""
