@@ -87,8 +87,8 @@
 #define PACK_MAX_GATHER_FACTOR UINT64_C(4)
 /*
  * Rows of a column-major array that are put together in memory at once. The file is gone through as
- * often as the array has such bands: 7 times for GPT-2's wte, 13 times for GPT-2 XL's. Both tables
- * may be such arrays, in files of their own.
+ * often as the array has such bands: 7 times for GPT-2's wte, 13 times for GPT-2 XL's. One that is
+ * deflated and has more than one band is inflated into a temporary file first.
  */
 #define PACK_BAND_BYTES (UINT64_C(24) << 20)
 /* Fewer rows at once would mean a read of a few bytes for each of an array's columns. A row may have

@@ -6,6 +6,7 @@
 #include "tools/pack/archive.h"
 #include "tools/pack/array.h"
 #include "tools/pack/limits.h"
+#include "tools/pack/spool.h"
 
 #define PACK_NPY_ENDING ".npy"
 #define PACK_NPY_ENDING_BYTES 4
@@ -16,6 +17,7 @@ struct pack_npz {
 	uint64_t current;          /* the member that the rest is about */
 	struct pack_transpose *transpose;
 	struct pack_zip_stream *stream;
+	struct pack_spool *spool; /* the member inflated, if it is needed in another order */
 };
 
 static bool pack_npz_is_array(const char *name)
@@ -42,8 +44,10 @@ static void pack_npz_rest(void *state)
 
 	pack_transpose_free(npz->transpose);
 	pack_zip_stream_free(npz->stream);
+	pack_spool_free(npz->spool);
 	npz->transpose = NULL;
 	npz->stream = NULL;
+	npz->spool = NULL;
 }
 
 static void pack_npz_select(struct pack_npz *npz, uint64_t member)
@@ -52,6 +56,43 @@ static void pack_npz_select(struct pack_npz *npz, uint64_t member)
 		return;
 	pack_npz_rest(npz);
 	npz->current = member;
+}
+
+/*
+ * Inflates the current member into a temporary file, for an array of which a row lies all over it: to
+ * inflate it anew for each band of rows would take GPT-2 XL's table half a minute. Its CRC is
+ * compared on the way.
+ */
+static int pack_npz_spool(struct pack_npz *npz, struct gw_error *error)
+{
+	struct pack_zip_member *member = &npz->zip->members[npz->current];
+	struct pack_zip_stream *stream = NULL;
+	struct pack_spool *spool = NULL;
+	uint8_t *buffer = malloc(PACK_BUFFER_BYTES);
+	int code = GW_OK;
+
+	if (!buffer)
+		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+	code = pack_zip_stream_new(npz->zip, member, &stream, error);
+	if (code == GW_OK)
+		code = pack_spool_new(&spool, error);
+	for (uint64_t left = member->size_bytes; code == GW_OK && left > 0;) {
+		uint64_t n = left < PACK_BUFFER_BYTES ? left : PACK_BUFFER_BYTES;
+
+		code = pack_zip_stream_read(stream, buffer, n, error);
+		if (code == GW_OK)
+			code = pack_spool_add(spool, buffer, n, error);
+		left -= n;
+	}
+	pack_zip_stream_free(stream);
+	free(buffer);
+	if (code != GW_OK) {
+		pack_spool_free(spool);
+		return code;
+	}
+	member->verified = true;
+	npz->spool = spool;
+	return GW_OK;
 }
 
 /* Data of the current member; a deflated one is begun anew to go back. */
@@ -63,6 +104,8 @@ static int pack_npz_bytes(void *context, uint64_t offset, uint64_t n, uint8_t *o
 	int code = GW_OK;
 
 	offset += npz->arrays[npz->current].data_offset;
+	if (npz->spool)
+		return pack_spool_read(npz->spool, offset, n, out, error);
 	if (!member->deflated)
 		return pack_file_read(npz->zip->file, out, n, member->offset_bytes + offset, error);
 	if (npz->stream && pack_zip_stream_at(npz->stream) > offset) {
@@ -87,12 +130,20 @@ static int pack_npz_read(const struct pack_source *source, const struct pack_ten
 			 uint64_t offset, uint64_t n, uint8_t *out, struct gw_error *error)
 {
 	struct pack_npz *npz = source->state;
-	int code = pack_zip_verify(npz->zip, &npz->zip->members[tensor->detail], error);
+	struct pack_zip_member *member = &npz->zip->members[tensor->detail];
+	const struct pack_array *array = &npz->arrays[tensor->detail];
+	int code = GW_OK;
 
+	pack_npz_select(npz, tensor->detail);
+	/* what fits one band is inflated from its beginning to its end, once */
+	if (!npz->spool && member->deflated && array->is_fortran &&
+	    array->data_bytes > PACK_BAND_BYTES)
+		code = pack_npz_spool(npz, error);
+	else
+		code = pack_zip_verify(npz->zip, member, error);
 	if (code != GW_OK)
 		return code;
-	pack_npz_select(npz, tensor->detail);
-	return pack_transpose_read(&npz->transpose, &npz->arrays[tensor->detail], pack_npz_bytes,
+	return pack_transpose_read(&npz->transpose, array, pack_npz_bytes,
 				   npz, offset, n, out, error);
 }
 

@@ -5,7 +5,9 @@
 Usage: test_npz.py GPT2-PACK [unittest's arguments]. NumPy is not needed."""
 
 import os
+import resource
 import struct
+import subprocess
 import sys
 import unittest
 import zlib
@@ -187,7 +189,7 @@ class Values(Case):
                 self.same()
 
     def test_large_and_back_again(self):
-        """A deflated column-major table of more than one band: each pass begins it anew."""
+        """A deflated column-major table of more than one band, by way of a temporary file."""
         rows, columns = 140000, 65
         wte = npy(f"({rows}, {columns})", b"".join(struct.pack("<f", c) * rows
                                                    for c in range(columns)), order="True")
@@ -196,16 +198,30 @@ class Values(Case):
         stored = packer.compress(wte) + packer.flush()
         wpe = ("wpe.npy", npy(f"(2, {columns})", row * 2))
         self.write("in.npz", zip_file([("wte.npy", wte, {"method": 8, "stored": stored}), wpe]))
+        os.mkdir("tmp")
+        os.environ["TMPDIR"] = os.path.abspath("tmp")
+        self.addCleanup(os.environ.pop, "TMPDIR")
         self.run_limited("pack", "in.npz", "-o", "out.gpt2w")
         self.run_pack("unpack", "-q", "out.gpt2w", "-o", "back.safetensors")
         self.assertEqual(read_safetensors("back.safetensors")[2]["wte.weight"],
                          ("F32", [rows, columns], row * rows))
+        os.rmdir("tmp") # nothing is left there; and without it:
+        _, err = self.run_pack("pack", "in.npz", "-o", "x.gpt2w", code=test_cli.IO)
+        self.assertIn("cannot write a temporary file in ", err)
+        self.assertIn("TMPDIR names another place", err)
+        os.mkdir("tmp")
+        done = subprocess.run([test_cli.PROGRAM, "pack", "in.npz", "-o", "x.gpt2w", "--dtype", "f16"],
+                              capture_output=True, text=True, preexec_fn=lambda: resource.setrlimit(
+                                  resource.RLIMIT_FSIZE, (32 << 20, 32 << 20)))
+        self.assertEqual(done.returncode, test_cli.IO, done)
+        self.assertIn("cannot write a temporary file in ", done.stderr)
         for change in {"crc": 1}, {"crc": 1, "method": 8, "stored": stored}:
             self.write("in.npz", zip_file([("wte.npy", wte, change), wpe]))
             _, err = self.run_pack("pack", "in.npz", "-o", "x.gpt2w", code=INPUT)
             self.assertIn("in.npz: member \"wte.npy\"", err)
             self.assertIn("does not have the CRC", err)
-        self.left("back.safetensors", "in.npz", "out.gpt2w")
+        self.assertEqual(os.listdir("tmp"), [])
+        self.left("back.safetensors", "in.npz", "out.gpt2w", "tmp")
 
     def test_too_many_inputs(self):
         self.write("a.npy", W)
