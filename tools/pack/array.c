@@ -124,6 +124,7 @@ struct pack_tensor pack_array_tensor(const struct pack_array *array)
 		.size_bytes = array->data_bytes,
 		.offset_bytes = array->data_offset,
 		.encoded = pack_array_is_encoded(array),
+		.onwards = array->is_fortran,
 	};
 
 	memcpy(tensor.shape, array->shape, sizeof tensor.shape);

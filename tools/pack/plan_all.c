@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "format/digest.h"
+#include "tools/pack/compare.h"
 #include "tools/pack/convert.h"
 #include "tools/pack/element.h"
 #include "tools/pack/limits.h"
@@ -77,54 +77,18 @@ static void pack_all_leave(struct pack_all *all, const struct pack_tensor *tenso
 	all->left[i].n++;
 }
 
-/* Of all values of a tensor, as they are. */
-static int pack_all_digest(const struct pack_source *source, const struct pack_tensor *tensor,
-			   struct gw_digest *out, struct gw_error *error)
-{
-	struct gw_hasher *hasher = gw_hasher_new();
-	uint8_t *buffer = malloc(PACK_BUFFER_BYTES);
-	int code = GW_OK;
-
-	if (!hasher || !buffer)
-		code = gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
-	for (uint64_t at = 0; code == GW_OK && at < tensor->size_bytes;) {
-		uint64_t left = tensor->size_bytes - at;
-		uint64_t n = left < PACK_BUFFER_BYTES ? left : PACK_BUFFER_BYTES;
-
-		code = pack_source_read(source, tensor, at, n, buffer, error);
-		if (code == GW_OK)
-			gw_hasher_update(hasher, buffer, n);
-		at += n;
-	}
-	if (code == GW_OK)
-		*out = gw_hasher_digest128(hasher);
-	gw_hasher_free(hasher);
-	free(buffer);
-	return code;
-}
-
-/*
- * Whether tensor is the output head and has wte's bytes. By their digests: readers that decompress
- * would have to begin anew for every buffer of two tensors that are read in turns.
- */
+/* Whether tensor is the output head and has wte's bytes. */
 static int pack_all_is_tied(const struct pack_all *all, const struct pack_tensor *tensor,
 			    bool *out_tied, struct gw_error *error)
 {
 	const struct pack_tensor *wte = all->plan->tables[0].tensor;
-	struct gw_digest digests[2];
-	int code;
 
 	*out_tied = false;
 	if (!pack_plan_matches(tensor, PACK_HEAD_NAME) || tensor->rank != 2 ||
 	    tensor->element != wte->element || tensor->size_bytes != wte->size_bytes ||
 	    tensor->shape[0] != wte->shape[0] || tensor->shape[1] != wte->shape[1])
 		return GW_OK;
-	code = pack_all_digest(all->source, wte, &digests[0], error);
-	if (code == GW_OK)
-		code = pack_all_digest(all->source, tensor, &digests[1], error);
-	if (code == GW_OK)
-		*out_tied = gw_digest_equal(&digests[0], &digests[1]);
-	return code;
+	return pack_compare(all->source, wte, tensor, out_tied, error);
 }
 
 static bool pack_all_is_empty(const struct pack_tensor *tensor)

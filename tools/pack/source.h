@@ -21,6 +21,7 @@ struct pack_tensor {
 	/* false: its values lie there as they are. true: only the reader can give them (quantised,
 	 * compressed, strided, transposed, of the other byte order) */
 	bool encoded;
+	bool onwards; /* and to read it anywhere but from its beginning to its end is slow */
 	uint64_t detail; /* the reader's own: which of its records describes the tensor */
 	/*
 	 * The Hugging Face name that the format gives the tensor a meaning by, such as GW_WTE_NAME

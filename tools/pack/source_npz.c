@@ -202,6 +202,7 @@ static int pack_npz_list(const struct pack_npz *npz, size_t i, struct pack_sourc
 	tensor.canonical = pack_array_canonical(tensor.name);
 	/* all of a member is compared with its CRC before any of it counts, also if it is stored */
 	tensor.encoded = true;
+	tensor.onwards = tensor.onwards || member->deflated;
 	tensor.offset_bytes = member->offset_bytes;
 	tensor.detail = i;
 	code = pack_list_add(&source->tensors, &tensor, error);

@@ -195,6 +195,7 @@ static int pack_torch_add(const struct pack_pickle *pickle, const struct pack_to
 	tensor.offset_bytes = view.storage_offset + view.first_bytes;
 	/* those of an archive too: only their reader compares the CRC */
 	tensor.encoded = view.member || !view.dense;
+	tensor.onwards = !view.dense || (view.member && view.member->deflated);
 	tensor.detail = torch->n;
 	code = pack_torch_view_add(torch, &view, error);
 	if (code == GW_OK)
