@@ -78,13 +78,20 @@
 #define PACK_MAX_VIEW_BYTES (UINT64_C(512) << 20)
 /*
  * Strided views are gathered through a cache of pages: enough for one page per column of a transposed
- * table of 4,096 columns, each of which is then read once. How often pages are read is bounded too,
- * since strides can be chosen so that every element needs one: this many times each, and a million.
+ * table of 4,096 columns, each of which is then read once.
  */
 #define PACK_GATHER_BYTES (UINT64_C(16) << 20)
 #define PACK_GATHER_PAGE_BYTES UINT64_C(4096)
 #define PACK_MAX_GATHER_PAGES (UINT64_C(1) << 20)
-#define PACK_MAX_GATHER_FACTOR UINT64_C(4)
+/*
+ * Strides can be chosen so that every element needs a page, and every tensor a new beginning. What
+ * all tensors of a checkpoint may cost together, in bytes of the pages that are read and of their
+ * tables: the first, and twice what the file takes on the disk, up to the second. All of GPT-2 XL,
+ * every matrix transposed, takes 6.2 GB. What is inflated counts 8 times, as it is that much slower.
+ */
+#define PACK_FREE_EFFORT_BYTES (UINT64_C(1) << 30)
+#define PACK_MAX_EFFORT_BYTES (UINT64_C(7) << 30)
+#define PACK_INFLATE_EFFORT UINT64_C(8)
 /*
  * Rows of a column-major array that are put together in memory at once. The file is gone through as
  * often as the array has such bands: 7 times for GPT-2's wte, 13 times for GPT-2 XL's. One that is

@@ -18,6 +18,7 @@ struct pack_parts {
 	size_t n;
 	struct pack_source *reading; /* the one that was read last; NULL: none */
 	uint64_t file_bytes, viewed_bytes; /* of PyTorch's files, and of the tensors in them */
+	uint64_t effort_bytes;             /* see struct pack_torch */
 };
 
 static void pack_parts_rest(void *state)
@@ -90,8 +91,11 @@ static uint64_t pack_part_bytes(const struct pack_source *part)
 static int pack_parts_claim(struct pack_parts *parts, const struct pack_source *part,
 			    struct gw_error *error)
 {
+	struct pack_torch *torch = part->state;
+
 	if (part->reader != &pack_torch_reader)
 		return GW_OK;
+	torch->effort_bytes = &parts->effort_bytes;
 	parts->file_bytes += pack_source_bytes(part);
 	/* the sum of one part is within the limit, and parts are at most 512 */
 	for (size_t i = 0; i < part->tensors.n; i++)

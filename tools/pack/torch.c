@@ -20,6 +20,7 @@ int pack_torch_begin(struct pack_source *source, struct pack_zip *zip,
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
 	}
 	torch->zip = zip;
+	torch->effort_bytes = &torch->own_effort_bytes;
 	source->reader = &pack_torch_reader;
 	source->state = torch;
 	*out_torch = torch;

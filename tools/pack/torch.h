@@ -31,6 +31,8 @@ struct pack_torch {
 	struct pack_zip_stream *stream; /* of a deflated member that is being read */
 	const struct pack_zip_member *stream_member;
 	struct pack_gather *gather;
+	uint64_t own_effort_bytes;
+	uint64_t *effort_bytes; /* so far: the above, or that of all parts of a checkpoint */
 };
 
 /* Makes source's state and reader. zip is consumed in any case, NULL for none. GW_E_MEMORY. */
@@ -67,6 +69,14 @@ int pack_torch_zip_open(struct pack_zip *zip, struct pack_source *source, struct
 
 /* torch_read.c: struct pack_reader's functions. */
 extern const struct pack_reader pack_torch_reader;
+
+/* A tensor costs so much more: GW_E_SOURCE over what limits.h allows. n: at most 2^40. */
+int pack_torch_effort(const struct pack_source *source, const struct pack_tensor *tensor, uint64_t n,
+		      struct gw_error *error);
+
+/* "FILE: tensor "NAME" …". GW_E_SOURCE. */
+int pack_torch_fail(const struct pack_source *source, const struct pack_tensor *tensor,
+		    const char *what, struct gw_error *error);
 
 /*
  * torch_gather.c: the elements of a view in row-major order, wherever strides put them, through a

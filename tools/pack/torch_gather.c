@@ -18,7 +18,6 @@
 struct pack_gather {
 	const struct pack_torch_view *view; /* whose storage it is; NULL: none */
 	uint64_t page_bytes, n_pages;
-	uint64_t loads_left;    /* see PACK_MAX_GATHER_FACTOR */
 	uint32_t n_lines, next; /* next: the line to replace */
 	uint8_t *data;          /* [n_lines][page_bytes] */
 	uint32_t *line_of_page; /* [n_pages] */
@@ -48,17 +47,6 @@ void pack_gather_free(struct pack_gather *gather)
 	free(gather);
 }
 
-static int pack_gather_fail(const struct pack_source *source, const struct pack_tensor *tensor,
-			    const char *what, struct gw_error *error)
-{
-	const char *file = source->files[0].name;
-	char quoted_file[96], quoted[128];
-
-	return gw_fail(error, GW_E_SOURCE, tensor->offset_bytes, "%s: tensor \"%s\" %s",
-		       gw_quote(file, strlen(file), quoted_file, sizeof quoted_file),
-		       gw_quote(tensor->name, strlen(tensor->name), quoted, sizeof quoted), what);
-}
-
 /* A deflated storage has no pages that could be read one by one: it becomes the only line. */
 static int pack_gather_inflate(struct pack_gather *gather, const struct pack_source *source,
 			       const struct pack_tensor *tensor, struct gw_error *error)
@@ -69,12 +57,13 @@ static int pack_gather_inflate(struct pack_gather *gather, const struct pack_sou
 	int code;
 
 	if (view->storage_bytes > PACK_GATHER_BYTES)
-		return pack_gather_fail(
-			source, tensor,
-			"is a strided view of a large deflated storage; store it without "
-			"compression",
-			error);
-	code = pack_zip_stream_new(torch->zip, view->member, &stream, error);
+		return pack_torch_fail(source, tensor,
+				       "is a strided view of a large deflated storage; store it "
+				       "without compression",
+				       error);
+	code = pack_torch_effort(source, tensor, PACK_INFLATE_EFFORT * view->storage_bytes, error);
+	if (code == GW_OK)
+		code = pack_zip_stream_new(torch->zip, view->member, &stream, error);
 	if (code == GW_OK)
 		code = pack_zip_stream_read(stream, gather->data, view->storage_bytes, error);
 	pack_zip_stream_free(stream);
@@ -104,15 +93,16 @@ static int pack_gather_begin(struct pack_gather *gather, const struct pack_sourc
 	gather->n_pages = view->storage_bytes / gather->page_bytes + 1;
 	if (gather->n_pages > PACK_MAX_GATHER_PAGES) {
 		gather->view = NULL;
-		return pack_gather_fail(source, tensor,
-					"is a strided view of a storage of over 16 TiB", error);
+		return pack_torch_fail(source, tensor,
+				       "is a strided view of a storage of over 16 TiB", error);
 	}
 	gather->n_lines = (uint32_t)(PACK_GATHER_BYTES / gather->page_bytes);
 	gather->next = 0;
-	gather->loads_left = PACK_MAX_GATHER_FACTOR * gather->n_pages + (UINT64_C(1) << 20);
 	memset(gather->line_of_page, 0xff, gather->n_pages * sizeof(uint32_t));
 	memset(gather->page_of_line, 0xff, sizeof gather->page_of_line);
-	return GW_OK;
+	return pack_torch_effort(source, tensor,
+				 gather->n_pages * sizeof(uint32_t) + sizeof gather->page_of_line,
+				 error);
 }
 
 static int pack_gather_load(struct pack_gather *gather, const struct pack_source *source,
@@ -124,16 +114,11 @@ static int pack_gather_load(struct pack_gather *gather, const struct pack_source
 	uint32_t line = gather->next;
 	int code;
 
-	if (gather->loads_left == 0)
-		return pack_gather_fail(
-			source, tensor,
-			"is a view whose strides scatter it so that it would take too "
-			"long to read",
-			error);
-	gather->loads_left--;
-	code = pack_file_read(&source->files[0], gather->data + line * gather->page_bytes,
-			      left < gather->page_bytes ? left : gather->page_bytes,
-			      view->storage_offset + first, error);
+	code = pack_torch_effort(source, tensor, gather->page_bytes, error);
+	if (code == GW_OK)
+		code = pack_file_read(&source->files[0], gather->data + line * gather->page_bytes,
+				      left < gather->page_bytes ? left : gather->page_bytes,
+				      view->storage_offset + first, error);
 	if (code != GW_OK) {
 		gather->view = NULL;
 		return code;

@@ -2,7 +2,38 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/pack/limits.h"
 #include "tools/pack/torch.h"
+
+int pack_torch_fail(const struct pack_source *source, const struct pack_tensor *tensor,
+		    const char *what, struct gw_error *error)
+{
+	const char *file = source->files[0].name;
+	char quoted_file[96], quoted[128];
+
+	return gw_fail(error, GW_E_SOURCE, tensor->offset_bytes, "%s: tensor \"%s\" %s",
+		       gw_quote(file, strlen(file), quoted_file, sizeof quoted_file),
+		       gw_quote(tensor->name, strlen(tensor->name), quoted, sizeof quoted), what);
+}
+
+int pack_torch_effort(const struct pack_source *source, const struct pack_tensor *tensor, uint64_t n,
+		      struct gw_error *error)
+{
+	const struct pack_torch *torch = source->state;
+
+	/* holes take no room on a disk, and so cost nothing to whoever makes the file */
+	uint64_t real_bytes = (uint64_t)source->files[0].status.st_blocks * 512;
+	uint64_t more = real_bytes < PACK_MAX_EFFORT_BYTES / 2 ? real_bytes * 2 :
+								 PACK_MAX_EFFORT_BYTES;
+
+	*torch->effort_bytes += n;
+	if (*torch->effort_bytes <= PACK_FREE_EFFORT_BYTES + more)
+		return GW_OK;
+	return pack_torch_fail(source, tensor,
+			       "is one of views that lie scattered, so that it would take too long "
+			       "to read them; torch.save contiguous() ones",
+			       error);
+}
 
 /* n bytes at offset of a deflated member; forwards without a new beginning. */
 static int pack_torch_inflate(struct pack_torch *torch, const struct pack_zip_member *member,

@@ -434,7 +434,7 @@ class Malformed(Case):
         n, rows, columns = 8 << 20, 700, 8000
         pickle = with_first(tensor(storage("0", n=n), [rows, columns], [1, 1024])).replace(
             T_WPE, tensor(ON_WPE, [2, columns], [0, 0]))
-        self.refused(legacy(pickle, [("0", bytes(4 * n), n), ELEMENTS[1]]), "too long to read")
+        self.refused(legacy(pickle, [("0", bytes(4 * n), n), ELEMENTS[1]]), "too long to read them")
 
     def test_cut_off_anywhere(self):
         for data in archive(), old():
