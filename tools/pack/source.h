@@ -55,7 +55,7 @@ struct pack_source;
  * pack_source_open for its kind of file (kind.h); that fills format, files, tensors, config and, where
  * it lists encoded tensors, reader and state. Everything is checked there, so that read can fail only
  * for what happens while it reads (GW_E_IO, GW_E_CHANGED, GW_E_MEMORY) or for encoded data that are
- * malformed themselves (GW_E_SOURCE).
+ * malformed themselves (GW_E_SOURCE; of a pack GW_E_BLOCK_DIGEST, GW_E_PADDING).
  */
 struct pack_reader {
 	/*
@@ -87,7 +87,8 @@ struct pack_source {
  * Opens the checkpoint at path: a file, or a directory as it was downloaded. Everything about its
  * structure is checked, no tensor data are read. *out_source is the caller's; untouched on failure.
  * Errors: GW_E_SOURCE (malformed, offset says where), GW_E_SOURCE_KIND (something else; says what),
- * GW_E_NOT_FILE, GW_E_IO, GW_E_CHANGED, GW_E_MEMORY.
+ * GW_E_NOT_FILE, GW_E_IO, GW_E_CHANGED, GW_E_MEMORY; of a pack also those of gw_pack_open_fd and
+ * gw_pack_verify_unit, such as GW_E_VERSION.
  */
 int pack_source_open(const char *path, struct pack_source **out_source, struct gw_error *error);
 
