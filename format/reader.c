@@ -371,6 +371,7 @@ int gw_pack_verify_unit(const struct gw_pack *pack, uint64_t index, const uint8_
 			struct gw_error *error)
 {
 	struct gw_unit unit = gw_pack_unit(pack, index);
+	char name[GW_NAME_BYTES];
 	uint64_t at;
 
 	if (!unit.tensor) {
@@ -387,7 +388,9 @@ int gw_pack_verify_unit(const struct gw_pack *pack, uint64_t index, const uint8_
 	if (at < unit.size_bytes)
 		return gw_fail(error, GW_E_PADDING, unit.offset_bytes + at,
 			       "byte %" PRIu64 ", which pads rows of %s, is not zero",
-			       unit.offset_bytes + at, unit.tensor->name);
+			       unit.offset_bytes + at,
+			       gw_quote(unit.tensor->name, strlen(unit.tensor->name), name,
+					sizeof name));
 	return GW_OK;
 }
 

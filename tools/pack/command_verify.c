@@ -56,34 +56,13 @@ static const struct argp pack_verify_argp = {
 	       "status is 0 if all packs verify, 5 if one does not.",
 };
 
-/* Says which bytes of the pack are bad and what they were. */
-static void pack_say_bad(const char *name, const struct gw_unit *unit)
-{
-	const struct gw_tensor *tensor = unit->tensor;
-	uint64_t end = unit->offset_bytes + unit->size_bytes - 1;
-	uint64_t first;
-	char quoted[128];
-
-	if (!tensor) {
-		tool_say("%s: bytes %" PRIu64 " to %" PRIu64
-			 ", which belong to no tensor, are not all zero",
-			 name, unit->offset_bytes, end);
-		return;
-	}
-	first = unit->offset_bytes - tensor->data_offset;
-	tool_say("%s: bytes %" PRIu64 " to %" PRIu64 " are damaged: \"%s\", rows %" PRIu64
-		 " to %" PRIu64,
-		 name, unit->offset_bytes, end,
-		 gw_quote(tensor->name, strlen(tensor->name), quoted, sizeof quoted),
-		 first / tensor->row_bytes, (first + unit->size_bytes - 1) / tensor->row_bytes);
-}
-
 /* Goes on after a bad unit, so that all of them are named. *out_n_bad: how many. */
 static int pack_verify_units(const struct pack_file *file, const struct gw_pack *pack,
 			     const char *name, bool quiet, uint64_t *out_n_bad,
 			     struct gw_error *error)
 {
 	uint64_t n_units = gw_pack_unit_count(pack), n_bad = 0;
+	struct gw_error bad = GW_ERROR_INIT;
 	uint8_t *buffer = malloc(GW_HUGE_PAGE_BYTES); /* no unit is larger */
 	struct tool_progress progress;
 	int code = GW_OK;
@@ -98,11 +77,11 @@ static int pack_verify_units(const struct pack_file *file, const struct gw_pack 
 		code = pack_file_read(file, buffer, unit.size_bytes, unit.offset_bytes, error);
 		if (code != GW_OK)
 			break;
-		if (gw_pack_verify_unit(pack, i, buffer, NULL) != GW_OK) {
+		if (gw_pack_verify_unit(pack, i, buffer, &bad) != GW_OK) {
 			bool shown = progress.enabled;
 
 			tool_progress_end(&progress);
-			pack_say_bad(name, &unit);
+			tool_say("%s: %s", name, bad.message);
 			progress.enabled = shown;
 			n_bad++;
 		}
