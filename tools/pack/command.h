@@ -21,8 +21,10 @@ enum tool_exit pack_command_unpack(int argc, char **argv);
 enum tool_exit pack_parse_dtype_option(const char *text, unsigned *out_dtype);
 
 /*
- * Says what error says and returns the exit code for a command that makes a pack: there what the
- * format does not allow (GW_E_SHAPE, GW_E_LIMIT …) is the fault of the input, not of a pack.
+ * Says what error says and returns the exit code for a command that makes something of a checkpoint or
+ * a pack, whose readers begin messages with its name. for_format: the code for what the format does not
+ * allow (GW_E_SHAPE, GW_E_LIMIT …), which is the fault of the input where a pack is made, and for
+ * damage.
  */
 enum tool_exit pack_fail_making(const char *subject, const struct gw_error *error,
 				enum tool_exit for_format);

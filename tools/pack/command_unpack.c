@@ -7,6 +7,7 @@
 #include "tools/common/number.h"
 #include "tools/pack/command.h"
 #include "tools/pack/export_npz.h"
+#include "tools/pack/formats.h"
 #include "tools/pack/open.h"
 
 struct pack_unpack {
@@ -81,13 +82,14 @@ static const struct argp pack_unpack_argp = {
 	.parser = pack_unpack_parse,
 	.args_doc = "FILE -o OUT",
 	.doc = "Convert a pack into a safetensors file or NumPy's npz."
-	       "\vThe values are the same bit for bit. Every block is verified while it is copied; "
+	       "\vThe values are the same bit for bit; int8 rows are multiplied out to F32. Every block is verified while it is copied; "
 	       "if one is damaged there is no output and the exit status is 5.",
 };
 
-static int pack_unpack_write(const struct pack_unpack *unpack, const struct pack_file *file,
-			     const struct gw_pack *pack, struct gw_error *error)
+static int pack_unpack_write(const struct pack_unpack *unpack, const struct pack_source *source,
+			     struct gw_error *error)
 {
+	const struct pack_file *file = &source->files[0];
 	struct tool_progress progress;
 	struct gw_outfile *out = NULL;
 	int code = gw_outfile_refuse_same(unpack->output, file->status.st_dev, file->status.st_ino,
@@ -98,7 +100,7 @@ static int pack_unpack_write(const struct pack_unpack *unpack, const struct pack
 	if (code != GW_OK)
 		return code;
 	tool_progress_start(&progress, "unpacking", file->size_bytes, unpack->quiet);
-	code = pack_export(unpack->exporter, file, pack, out, &progress, error);
+	code = pack_export(unpack->exporter, source, out, &progress, error);
 	tool_progress_end(&progress);
 	if (code == GW_OK)
 		code = gw_outfile_commit(out, error);
@@ -106,30 +108,44 @@ static int pack_unpack_write(const struct pack_unpack *unpack, const struct pack
 	return code;
 }
 
+static void pack_unpack_say_done(const struct pack_unpack *unpack, const struct pack_source *source)
+{
+	const struct gw_pack *pack = pack_repack_pack(source);
+	char quoted[256], size[TOOL_SIZE_TEXT_BYTES], id[GW_DIGEST_TEXT_BYTES];
+	unsigned n_int8 = 0;
+
+	for (uint32_t i = 0; i < pack->superblock.n_tensors; i++)
+		n_int8 += pack->tensors[i].dtype == GW_I8;
+	if (n_int8)
+		tool_say("note: %u of int8 rows, written as F32: each int8 times its row's scale",
+			 n_int8);
+	if (!unpack->quiet)
+		tool_say("%s: %u tensors of %s, content id %s",
+			 gw_quote(unpack->output, strlen(unpack->output), quoted, sizeof quoted),
+			 pack->superblock.n_tensors,
+			 tool_size_text(source->files[0].size_bytes, size),
+			 gw_digest_text(&pack->superblock.content_id, id));
+}
+
 enum tool_exit pack_command_unpack(int argc, char **argv)
 {
 	struct pack_unpack unpack = { .exporter = &pack_export_safetensors };
 	struct gw_error error = GW_ERROR_INIT;
-	struct pack_file file = PACK_FILE_INIT;
-	struct gw_pack *pack = NULL;
+	struct pack_source *source = NULL;
 	enum tool_exit result = TOOL_DONE;
-	char quoted[256], size[TOOL_SIZE_TEXT_BYTES], id[GW_DIGEST_TEXT_BYTES];
 
 	argp_parse(&pack_unpack_argp, argc, argv, 0, NULL, &unpack);
 	if (unpack.refused)
 		return unpack.refused;
-	if (pack_open_pack(unpack.input, &file, &pack, &error) != GW_OK)
-		return tool_fail(unpack.input, &error);
-	if (pack_unpack_write(&unpack, &file, pack, &error) != GW_OK)
-		/* what is wrong with the output names it; a bad block does not name the pack */
-		result = tool_fail(tool_exit_code(error.code) == TOOL_VERIFY ? unpack.input : NULL,
-				   &error);
-	else if (!unpack.quiet)
-		tool_say("%s: %u tensors of %s, content id %s",
-			 gw_quote(unpack.output, strlen(unpack.output), quoted, sizeof quoted),
-			 pack->superblock.n_tensors, tool_size_text(file.size_bytes, size),
-			 gw_digest_text(&pack->superblock.content_id, id));
-	gw_pack_free(pack);
-	pack_file_close(&file);
+	if (pack_open_repack(unpack.input, &source, &error) != GW_OK)
+		return pack_fail_making(unpack.input, &error, TOOL_VERIFY);
+	if (pack_unpack_write(&unpack, source, &error) != GW_OK)
+		/* what is wrong with the output names it; a bad block is of the pack */
+		result = pack_fail_making(tool_exit_code(error.code) == TOOL_VERIFY ? unpack.input
+										    : NULL,
+					  &error, TOOL_VERIFY);
+	else
+		pack_unpack_say_done(&unpack, source);
+	pack_source_free(source);
 	return result;
 }

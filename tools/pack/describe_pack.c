@@ -83,11 +83,26 @@ static void pack_print_provenance(const struct gw_provenance *from)
 	       gw_quote(from->tool, strlen(from->tool), quoted, sizeof quoted));
 }
 
+/* A line of the list. */
+static void pack_print_tensor(const struct gw_pack *pack, const struct gw_tensor *tensor)
+{
+	const char *orientation = pack_orientation(pack, tensor);
+	char quoted[64], shape[PACK_SHAPE_TEXT_BYTES], scales[48] = "";
+
+	if (tensor->dtype == GW_I8)
+		snprintf(scales, sizeof scales, "  (%" PRIu64 " of scales)", tensor->scales_bytes);
+	printf("%-4s  %-5s %-18s %12" PRIu64 " %12" PRIu64 " %14" PRIu64 "  %s%s%s%s\n",
+	       pack_role_text(tensor->role), gw_dtype_name(tensor->dtype),
+	       pack_shape_text(tensor->rank, tensor->shape, shape), tensor->row_bytes,
+	       tensor->data_offset, tensor->extent_bytes,
+	       gw_quote(tensor->name, strlen(tensor->name), quoted, sizeof quoted), scales,
+	       orientation ? "  " : "", orientation ? orientation : "");
+}
+
 static void pack_print_pack(const struct gw_pack *pack)
 {
 	const struct gw_superblock *superblock = &pack->superblock;
-	char quoted[64], shape[PACK_SHAPE_TEXT_BYTES], size[TOOL_SIZE_TEXT_BYTES];
-	char id[GW_DIGEST_TEXT_BYTES];
+	char size[TOOL_SIZE_TEXT_BYTES], id[GW_DIGEST_TEXT_BYTES];
 
 	printf("format      gpt2w %u.%u, %s\n", GW_VERSION_MAJOR, superblock->version_minor,
 	       tool_size_text(superblock->file_bytes, size));
@@ -102,18 +117,8 @@ static void pack_print_pack(const struct gw_pack *pack)
 	pack_print_provenance(&pack->provenance);
 	printf("\n%-4s  %-5s %-18s %12s %12s %14s  %s\n", "role", "dtype", "shape", "row bytes",
 	       "offset", "bytes", "name");
-	for (uint32_t i = 0; i < superblock->n_tensors; i++) {
-		const struct gw_tensor *tensor = &pack->tensors[i];
-
-		const char *orientation = pack_orientation(pack, tensor);
-
-		printf("%-4s  %-5s %-18s %12" PRIu64 " %12" PRIu64 " %14" PRIu64 "  %s%s%s\n",
-		       pack_role_text(tensor->role), gw_dtype_name(tensor->dtype),
-		       pack_shape_text(tensor->rank, tensor->shape, shape), tensor->row_bytes,
-		       tensor->data_offset, tensor->data_bytes,
-		       gw_quote(tensor->name, strlen(tensor->name), quoted, sizeof quoted),
-		       orientation ? "  " : "", orientation ? orientation : "");
-	}
+	for (uint32_t i = 0; i < superblock->n_tensors; i++)
+		pack_print_tensor(pack, &pack->tensors[i]);
 }
 
 static void pack_dump_head(const struct gw_pack *pack)
@@ -143,6 +148,29 @@ static void pack_dump_head(const struct gw_pack *pack)
 	json_decref(head);
 }
 
+static void pack_dump_packed(const struct gw_pack *pack, const struct gw_tensor *tensor)
+{
+	json_t *shape = json_array(), *object;
+
+	for (unsigned k = 0; k < tensor->rank; k++)
+		json_array_append_new(shape, json_integer((json_int_t)tensor->shape[k]));
+	object = json_pack("{s:s, s:s?, s:s, s:o, s:I, s:I, s:I, s:s?}", "name", tensor->name,
+			   "role", tensor->role ? pack_role_text(tensor->role) : NULL, "dtype",
+			   gw_dtype_name(tensor->dtype), "shape", shape, "row_bytes",
+			   (json_int_t)tensor->row_bytes, "offset",
+			   (json_int_t)tensor->data_offset, "bytes",
+			   (json_int_t)tensor->extent_bytes, "orientation",
+			   pack_orientation(pack, tensor));
+	json_object_set_new(object, "scales_offset",
+			    tensor->scales_bytes ? json_integer((json_int_t)tensor->scales_offset) :
+						   json_null());
+	json_object_set_new(object, "scales_bytes",
+			    tensor->scales_bytes ? json_integer((json_int_t)tensor->scales_bytes) :
+						   json_null());
+	json_dumpf(object, stdout, 0);
+	json_decref(object);
+}
+
 /* One tensor at a time: a pack may have thousands. */
 static void pack_dump_pack(const struct gw_pack *pack)
 {
@@ -150,22 +178,8 @@ static void pack_dump_pack(const struct gw_pack *pack)
 	pack_dump_head(pack);
 	fputs(", \"tensors\": [", stdout);
 	for (uint32_t i = 0; i < pack->superblock.n_tensors; i++) {
-		const struct gw_tensor *tensor = &pack->tensors[i];
-		json_t *shape = json_array();
-		json_t *object;
-
-		for (unsigned k = 0; k < tensor->rank; k++)
-			json_array_append_new(shape, json_integer((json_int_t)tensor->shape[k]));
-		object = json_pack("{s:s, s:s?, s:s, s:o, s:I, s:I, s:I, s:s?}", "name", tensor->name,
-				   "role", tensor->role ? pack_role_text(tensor->role) : NULL,
-				   "dtype", gw_dtype_name(tensor->dtype), "shape", shape,
-				   "row_bytes", (json_int_t)tensor->row_bytes, "offset",
-				   (json_int_t)tensor->data_offset, "bytes",
-				   (json_int_t)tensor->data_bytes, "orientation",
-				   pack_orientation(pack, tensor));
 		fputs(i ? ", " : "", stdout);
-		json_dumpf(object, stdout, 0);
-		json_decref(object);
+		pack_dump_packed(pack, &pack->tensors[i]);
 	}
 	puts("]}");
 }

@@ -91,9 +91,13 @@ static void pack_print_source(const struct pack_source *source, const struct pac
 
 static void pack_dump_tensor(const struct pack_tensor *tensor, const char *role)
 {
+	bool is_q8 = tensor->element == pack_element_q8();
 	json_t *shape = json_array();
+	uint64_t rows = 0, columns;
 	json_t *object;
 
+	if (is_q8)
+		pack_tensor_rows(tensor, &rows, &columns);
 	for (unsigned i = 0; i < tensor->rank; i++)
 		json_array_append_new(shape, json_integer((json_int_t)tensor->shape[i]));
 	object =
@@ -101,6 +105,8 @@ static void pack_dump_tensor(const struct pack_tensor *tensor, const char *role)
 			  "canonical", tensor->canonical, "role", role, "dtype", pack_tensor_type(tensor), "shape", shape, "file",
 			  (json_int_t)tensor->file, "offset", (json_int_t)tensor->offset_bytes,
 			  "bytes", (json_int_t)tensor->size_bytes);
+	json_object_set_new(object, "scales_bytes",
+			    is_q8 ? json_integer((json_int_t)(rows * sizeof(float))) : json_null());
 	json_dumpf(object, stdout, 0);
 	json_decref(object);
 }

@@ -22,11 +22,18 @@ static const struct {
 	{ "I32", 32, GW_DTYPE_NONE },    { "U32", 32, GW_DTYPE_NONE },
 	{ "F64", 64, PACK_F64 },         { "I64", 64, GW_DTYPE_NONE },
 	{ "U64", 64, GW_DTYPE_NONE },    { "C64", 64, GW_DTYPE_NONE },
-	/* last, and not to be found by its name: see pack_element_other */
+	/* last, and not to be found by their names: see pack_element_q8, pack_element_other */
+	{ "Q8", 8, GW_I8 },
 	{ "other", 8, GW_DTYPE_NONE },
 };
 
 #define PACK_N_ELEMENTS (sizeof pack_elements / sizeof pack_elements[0])
+#define PACK_N_NAMED (PACK_N_ELEMENTS - 2)
+
+int pack_element_q8(void)
+{
+	return (int)PACK_N_NAMED;
+}
 
 int pack_element_other(void)
 {
@@ -35,7 +42,7 @@ int pack_element_other(void)
 
 int pack_element_find(const char *name)
 {
-	for (size_t i = 0; i < PACK_N_ELEMENTS - 1; i++) {
+	for (size_t i = 0; i < PACK_N_NAMED; i++) {
 		if (strcmp(pack_elements[i].name, name) == 0)
 			return (int)i;
 	}

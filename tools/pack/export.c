@@ -8,18 +8,29 @@
 
 #include "format/bytes.h"
 #include "format/dtype.h"
+#include "tools/pack/dequantise.h"
+#include "tools/pack/formats.h"
+#include "tools/pack/limits.h"
 
 /* The data begin at a multiple of this, as in the files that the safetensors library writes. */
 #define PACK_EXPORT_ALIGN UINT64_C(8)
 
-static const char *pack_export_dtype(unsigned dtype)
+unsigned pack_export_type(const struct gw_tensor *tensor)
 {
-	return dtype == GW_F32 ? "F32" : dtype == GW_F16 ? "F16" : "BF16";
+	return tensor->dtype == GW_I8 ? GW_F32 : tensor->dtype;
 }
 
-static uint64_t pack_export_bytes(const struct gw_tensor *tensor)
+uint64_t pack_export_bytes(const struct gw_tensor *tensor)
 {
-	return tensor->row_count * gw_tensor_row_payload(tensor);
+	/* at most four times what is in a pack, which has 2^39 bytes: nothing wraps */
+	return tensor->row_count * tensor->row_elements * gw_dtype_bytes(pack_export_type(tensor));
+}
+
+static const char *pack_export_dtype(const struct gw_tensor *tensor)
+{
+	unsigned type = pack_export_type(tensor);
+
+	return type == GW_F32 ? "F32" : type == GW_F16 ? "F16" : "BF16";
 }
 
 /* NULL: no memory. The tensors' offsets follow from the pack's order. */
@@ -41,7 +52,7 @@ static json_t *pack_export_object(const struct gw_pack *pack)
 		/* json_pack consumes shape, also on failure */
 		if (json_object_set_new(object, tensor->name,
 					json_pack("{s:s, s:o, s:[I, I]}", "dtype",
-						  pack_export_dtype(tensor->dtype), "shape", shape,
+						  pack_export_dtype(tensor), "shape", shape,
 						  "data_offsets", (json_int_t)offset,
 						  (json_int_t)(offset + bytes))) != 0) {
 			json_decref(object);
@@ -76,34 +87,6 @@ static int pack_export_header(const struct gw_pack *pack, struct gw_outfile *out
 	free(header);
 	json_decref(object);
 	return code;
-}
-
-/*
- * The n bytes of a unit, beginning at byte first of tensor, without the padding between rows: moved
- * together in place. Returns how many are left; *out_offset: where they belong in the dense tensor.
- */
-static uint64_t pack_squeeze(const struct gw_tensor *tensor, uint64_t first, uint8_t *bytes,
-			     uint64_t n, uint64_t *out_offset)
-{
-	uint64_t payload = gw_tensor_row_payload(tensor);
-	uint64_t row = first / tensor->row_bytes, column = first % tensor->row_bytes;
-	uint64_t kept = 0;
-
-	*out_offset = row * payload + (column < payload ? column : payload);
-	if (payload == tensor->row_bytes)
-		return n;
-	for (uint64_t at = 0; at < n; column = 0) {
-		uint64_t in_row = tensor->row_bytes - column;
-		uint64_t step = in_row < n - at ? in_row : n - at;
-		uint64_t keep = column < payload ? payload - column : 0;
-
-		if (keep > step)
-			keep = step;
-		memmove(bytes + kept, bytes + at, keep);
-		kept += keep;
-		at += step;
-	}
-	return kept;
 }
 
 /* Where the values of each tensor begin in the output. */
@@ -158,38 +141,44 @@ const struct pack_exporter pack_export_safetensors = {
 	.end = free,
 };
 
-/* Unit i of the pack: verified, and what it holds of a tensor written. */
-static int pack_export_unit(const struct pack_exporter *exporter, void *state,
-			    const struct pack_file *file, const struct gw_pack *pack, uint64_t i,
-			    uint8_t *buffer, struct gw_outfile *out, struct gw_error *error)
+static int pack_export_tensor(const struct pack_exporter *exporter, void *state,
+			      const struct pack_source *source, size_t index, uint8_t *buffer,
+			      struct gw_outfile *out, struct tool_progress *progress,
+			      struct gw_error *error)
 {
-	struct gw_unit unit = gw_pack_unit(pack, i);
-	uint64_t n, within = 0;
-	int code = pack_file_read(file, buffer, unit.size_bytes, unit.offset_bytes, error);
+	const struct pack_tensor *tensor = &source->tensors.items[index];
+	const struct gw_tensor *packed = &pack_repack_pack(source)->tensors[index];
+	const uint64_t width = gw_dtype_bytes(pack_export_type(packed));
+	const uint64_t bytes = pack_export_bytes(packed);
+	struct pack_dequantiser *dequantiser = NULL;
+	int code = GW_OK;
 
-	if (code == GW_OK)
-		code = gw_pack_verify_unit(pack, i, buffer, error);
-	if (code != GW_OK || !unit.tensor)
-		return code;
-	n = pack_squeeze(unit.tensor, unit.offset_bytes - unit.tensor->data_offset, buffer,
-			 unit.size_bytes, &within);
-	return exporter->write(state, out, unit.tensor, within, buffer, n, error);
+	if (packed->dtype == GW_I8)
+		code = pack_dequantiser_new(source, tensor, &dequantiser, error);
+	for (uint64_t at = 0, n; code == GW_OK && at < bytes; at += n) {
+		n = bytes - at < PACK_BUFFER_BYTES ? bytes - at : PACK_BUFFER_BYTES;
+		code = dequantiser ? pack_dequantiser_read(dequantiser, at / width, n / width,
+							   buffer, error)
+				   : pack_source_read(source, tensor, at, n, buffer, error);
+		if (code == GW_OK)
+			code = exporter->write(state, out, packed, at, buffer, n, error);
+		tool_progress_add(progress, n / width * gw_dtype_bytes(packed->dtype));
+	}
+	pack_dequantiser_free(dequantiser);
+	return code;
 }
 
-int pack_export(const struct pack_exporter *exporter, const struct pack_file *file,
-		const struct gw_pack *pack, struct gw_outfile *out, struct tool_progress *progress,
-		struct gw_error *error)
+int pack_export(const struct pack_exporter *exporter, const struct pack_source *source,
+		struct gw_outfile *out, struct tool_progress *progress, struct gw_error *error)
 {
-	uint8_t *buffer = malloc(GW_HUGE_PAGE_BYTES); /* no unit is larger */
+	uint8_t *buffer = malloc(PACK_BUFFER_BYTES);
 	void *state = NULL;
-	int code = buffer ? exporter->begin(pack, out, &state, error)
+	int code = buffer ? exporter->begin(pack_repack_pack(source), out, &state, error)
 			  : gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
 
-	posix_fadvise(file->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-	for (uint64_t i = 0; code == GW_OK && i < gw_pack_unit_count(pack); i++) {
-		code = pack_export_unit(exporter, state, file, pack, i, buffer, out, error);
-		tool_progress_add(progress, gw_pack_unit(pack, i).size_bytes);
-	}
+	posix_fadvise(source->files[0].fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	for (size_t i = 0; code == GW_OK && i < source->tensors.n; i++)
+		code = pack_export_tensor(exporter, state, source, i, buffer, out, progress, error);
 	if (code == GW_OK)
 		code = exporter->finish(state, out, error);
 	exporter->end(state);

@@ -91,7 +91,7 @@ static size_t pack_npz_header(const struct gw_tensor *tensor, char out[PACK_NPZ_
 
 	at += (size_t)snprintf(out + at, PACK_NPZ_HEADER_BYTES - at,
 			       "{'descr': '<f%u', 'fortran_order': False, 'shape': (",
-			       gw_dtype_bytes(tensor->dtype));
+			       gw_dtype_bytes(pack_export_type(tensor)));
 	for (unsigned i = 0; i < tensor->rank; i++)
 		at += (size_t)snprintf(out + at, PACK_NPZ_HEADER_BYTES - at, "%s%" PRIu64,
 				       i ? ", " : "", tensor->shape[i]);
@@ -128,7 +128,7 @@ static int pack_npz_place(struct pack_npz_member *member, uint64_t offset, struc
 
 	member->offset = offset;
 	/* a pack has at most 2^39 bytes: none of this wraps */
-	member->size_bytes = n + tensor->row_count * gw_tensor_row_payload(tensor);
+	member->size_bytes = n + pack_export_bytes(tensor);
 	member->file_offset = (offset + pack_npz_local_bytes(member) + PACK_ZIP_ALIGN_MIN_BYTES +
 			       PACK_NPZ_ALIGN - 1) &
 			      ~(uint64_t)(PACK_NPZ_ALIGN - 1);

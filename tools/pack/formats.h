@@ -2,6 +2,7 @@
 /* Openers of single formats, for the table in source.c; see there and struct pack_reader. */
 #pragma once
 
+#include "format/reader.h"
 #include "tools/pack/source.h"
 
 /* An array as a file of its own: the tensor of the file's stem. */
@@ -11,6 +12,10 @@ int pack_npy_open(int folder_fd, struct pack_file *file, struct pack_source *sou
 /* A pack. Also the errors of gw_pack_open_fd; read gives GW_E_BLOCK_DIGEST too. */
 int pack_repack_open(int folder_fd, struct pack_file *file, struct pack_source *source,
 		     struct gw_error *error);
+
+/* The pack that source was opened from by pack_repack_open; tensors of both have the same order.
+ * Lives as long as source. */
+const struct gw_pack *pack_repack_pack(const struct pack_source *source);
 
 /* Little-endian f32 and nothing else, in rows of source->raw_n_embd. Also GW_E_ARGUMENT. */
 int pack_raw_open(int folder_fd, struct pack_file *file, struct pack_source *source,

@@ -2,8 +2,10 @@
 #include "tools/pack/open.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "tools/pack/formats.h"
 #include "tools/pack/kind.h"
 
 /* The first bytes must be the magic as far as they go: a short text is no truncated pack. */
@@ -39,5 +41,25 @@ int pack_open_pack(const char *path, struct pack_file *out_file, struct gw_pack 
 		return code;
 	}
 	*out_file = file;
+	return GW_OK;
+}
+
+int pack_open_repack(const char *path, struct pack_source **out_source, struct gw_error *error)
+{
+	struct pack_source *source = calloc(1, sizeof *source);
+	struct pack_file file = PACK_FILE_INIT;
+	int code = source ? pack_file_open(AT_FDCWD, path, &file, error)
+			  : gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+
+	if (code == GW_OK)
+		code = pack_check_magic(&file, error);
+	if (code == GW_OK)
+		code = pack_repack_open(-1, &file, source, error);
+	pack_file_close(&file); /* the source's by now, unless something failed */
+	if (code != GW_OK) {
+		pack_source_free(source);
+		return code;
+	}
+	*out_source = source;
 	return GW_OK;
 }

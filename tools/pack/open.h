@@ -4,6 +4,7 @@
 
 #include "format/reader.h"
 #include "tools/pack/file.h"
+#include "tools/pack/source.h"
 
 /*
  * Everything but the blocks is checked. *out_file and *out_pack are the caller's; untouched on
@@ -12,3 +13,10 @@
  */
 int pack_open_pack(const char *path, struct pack_file *out_file, struct gw_pack **out_pack,
 		   struct gw_error *error);
+
+/*
+ * The same as a checkpoint, with the bytes between its tensors checked too (formats.h,
+ * pack_repack_open). *out_source is ended by pack_source_free; untouched on failure. Errors: as above,
+ * GW_E_PADDING, GW_E_MEMORY.
+ */
+int pack_open_repack(const char *path, struct pack_source **out_source, struct gw_error *error);

@@ -78,6 +78,17 @@ const char *pack_tensor_type(const struct pack_tensor *tensor)
 	return tensor->stored ? tensor->stored : pack_element_name(tensor->element);
 }
 
+void pack_tensor_rows(const struct pack_tensor *tensor, uint64_t *out_rows, uint64_t *out_columns)
+{
+	uint64_t rows = 1;
+
+	/* no more than the elements, whose number is known not to wrap */
+	for (unsigned i = 0; i + 1 < tensor->rank; i++)
+		rows *= tensor->shape[i];
+	*out_rows = rows;
+	*out_columns = tensor->rank ? tensor->shape[tensor->rank - 1] : 1;
+}
+
 char *pack_shape_text(unsigned rank, const uint64_t *shape, char out[PACK_SHAPE_TEXT_BYTES])
 {
 	int at = snprintf(out, PACK_SHAPE_TEXT_BYTES, "[");

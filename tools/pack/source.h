@@ -15,7 +15,9 @@ struct pack_tensor {
 	int element; /* of its values, see element.h; PACK_ELEMENT_UNKNOWN: nothing can read them */
 	unsigned rank;
 	uint64_t shape[GW_MAX_RANK];
-	uint64_t size_bytes; /* of its values: dense, row-major, little-endian */
+	/* of its values: dense, row-major, little-endian; of "Q8" the int8 of all rows, then the f32
+	 * scales of the rows */
+	uint64_t size_bytes;
 	size_t file;           /* index into files */
 	uint64_t offset_bytes; /* where it begins in that file; aligned to nothing */
 	/* false: its values lie there as they are. true: only the reader can give them (quantised,
@@ -101,6 +103,12 @@ int pack_source_open_all(const char *const *paths, size_t n, uint64_t raw_n_embd
 			 struct pack_source **out_source, struct gw_error *error);
 
 void pack_source_free(struct pack_source *source); /* NULL is fine */
+
+/*
+ * The rows that int8 values have a scale each for, and how many elements a row has: all dimensions but
+ * the last, and the last; of rank 0 and 1 one row. The tensor must not be empty.
+ */
+void pack_tensor_rows(const struct pack_tensor *tensor, uint64_t *out_rows, uint64_t *out_columns);
 
 /*
  * n bytes of a tensor's values from offset on, whole elements, wherever they come from. Errors: those of

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A pack as a checkpoint: its tensors without the padding of their rows, every block verified. */
+/*
+ * A pack as a checkpoint: its tensors without the padding of their rows, those of int8 followed by their
+ * scales; every block verified.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,23 +69,39 @@ static int pack_repack_block(const struct pack_file *file, struct pack_repack *r
 	return GW_OK;
 }
 
+/* Where in the extent the byte at offset of the dense tensor is, and how many lie there together. */
+static uint64_t pack_repack_place(const struct gw_tensor *packed, uint64_t offset,
+				  uint64_t *out_together)
+{
+	uint64_t payload = gw_tensor_row_payload(packed), rows = packed->row_count * payload;
+
+	if (offset >= rows) {
+		*out_together = rows + packed->scales_bytes - offset;
+		return packed->scales_offset - packed->data_offset + (offset - rows);
+	}
+	if (payload == packed->row_bytes) {
+		*out_together = rows - offset;
+		return offset;
+	}
+	*out_together = payload - offset % payload;
+	return offset / payload * packed->row_bytes + offset % payload;
+}
+
 static int pack_repack_read(const struct pack_source *source, const struct pack_tensor *tensor,
 			    uint64_t offset, uint64_t n, uint8_t *out, struct gw_error *error)
 {
 	struct pack_repack *repack = source->state;
 	const struct gw_tensor *packed = &repack->pack->tensors[tensor->detail];
-	uint64_t payload = gw_tensor_row_payload(packed);
+	uint64_t in_block;
 
 	while (n) {
-		uint64_t row = offset / payload, column = offset % payload;
-		uint64_t at = row * packed->row_bytes + column;
-		uint64_t in_block = at % GW_BLOCK_BYTES;
-		uint64_t step = payload - column;
+		uint64_t step, at = pack_repack_place(packed, offset, &step);
 		int code = pack_repack_block(&source->files[0], repack,
 					     packed->first_block + at / GW_BLOCK_BYTES, error);
 
 		if (code != GW_OK)
 			return code;
+		in_block = at % GW_BLOCK_BYTES;
 		if (step > GW_BLOCK_BYTES - in_block)
 			step = GW_BLOCK_BYTES - in_block;
 		if (step > n)
@@ -108,6 +127,14 @@ static const struct pack_reader pack_repack_reader = {
 	.close = pack_repack_close,
 };
 
+static int pack_repack_element(unsigned dtype)
+{
+	return dtype == GW_I8  ? pack_element_q8() :
+	       dtype == GW_F32 ? pack_element_find("F32") :
+	       dtype == GW_F16 ? pack_element_find("F16") :
+				 pack_element_find("BF16");
+}
+
 static int pack_repack_list(struct pack_source *source, const struct gw_pack *pack,
 			    struct gw_error *error)
 {
@@ -117,11 +144,9 @@ static int pack_repack_list(struct pack_source *source, const struct gw_pack *pa
 		const struct gw_tensor *packed = &pack->tensors[i];
 		struct pack_tensor tensor = {
 			.name = (char *)(uintptr_t)packed->name,
-			.element = pack_element_find(packed->dtype == GW_F32 ? "F32" :
-						     packed->dtype == GW_F16 ? "F16" :
-									       "BF16"),
+			.element = pack_repack_element(packed->dtype),
 			.rank = packed->rank,
-			.size_bytes = packed->row_count * gw_tensor_row_payload(packed),
+			.size_bytes = gw_tensor_payload(packed),
 			.offset_bytes = packed->data_offset,
 			.encoded = true,
 			.detail = i,
@@ -134,6 +159,13 @@ static int pack_repack_list(struct pack_source *source, const struct gw_pack *pa
 		code = pack_list_add(&source->tensors, &tensor, error);
 	}
 	return code;
+}
+
+const struct gw_pack *pack_repack_pack(const struct pack_source *source)
+{
+	const struct pack_repack *repack = source->state;
+
+	return repack->pack;
 }
 
 int pack_repack_open(int folder_fd, struct pack_file *file, struct pack_source *source,

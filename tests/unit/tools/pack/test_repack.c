@@ -29,6 +29,9 @@ static const struct {
 	{ GW_F16, 3, 5 },
 	{ GW_BF16, 70000, 3 }, /* 64 bytes a row, several blocks */
 	{ GW_F32, 5, 70001 },  /* a row is longer than a block */
+	{ GW_I8, 50, 64 },
+	{ GW_I8, 70000, 3 },   /* as are the scales */
+	{ GW_I8, 3, 262145 },  /* and rows of bytes */
 };
 
 START_TEST(values)
@@ -37,7 +40,8 @@ START_TEST(values)
 	unsigned dtype = tables[_i].dtype, width = gw_dtype_bytes(dtype);
 	struct gw_tensor packed = fixture_tensor(GW_WTE_NAME, dtype, rows, columns);
 	const char *path = fixture_path(folder, "old.gpt2w");
-	uint8_t *got = malloc(rows * columns * width), want[4];
+	uint64_t scales_bytes = dtype == GW_I8 ? 4 * rows : 0;
+	uint8_t *got = malloc(rows * columns * width + scales_bytes), want[4];
 	struct gw_error error = GW_ERROR_INIT;
 	struct pack_source *source = NULL;
 	const struct pack_tensor *tensor;
@@ -50,7 +54,11 @@ START_TEST(values)
 	tensor = &source->tensors.items[0];
 	ck_assert(tensor->encoded);
 	ck_assert_str_eq(tensor->canonical, GW_WTE_NAME);
-	ck_assert_uint_eq(tensor->size_bytes, rows * columns * width);
+	ck_assert_uint_eq(tensor->size_bytes, rows * columns * width + scales_bytes);
+	ck_assert_str_eq(pack_tensor_type(tensor), dtype == GW_I8    ? "Q8" :
+						   dtype == GW_BF16 ? "BF16" :
+						   dtype == GW_F16  ? "F16" :
+								      "F32");
 	/* in two parts that end within a row */
 	ck_assert_code(error,
 		       pack_source_read(source, tensor, 0, (columns + 1) * width, got, &error),
@@ -63,8 +71,15 @@ START_TEST(values)
 	for (uint64_t row = 0; row < rows; row++) {
 		for (uint64_t column = 0; column < columns; column++) {
 			fixture_element(fixture_value(1, row, column), dtype, want);
-			ck_assert_mem_eq(got + (row * columns + column) * width, want, width);
+			/* an assertion for each would take seconds */
+			if (memcmp(got + (row * columns + column) * width, want, width) != 0)
+				ck_abort_msg("row %d, column %d", (int)row, (int)column);
 		}
+	}
+	for (uint64_t row = 0; dtype == GW_I8 && row < rows; row++) {
+		float scale = fixture_scale(1, row);
+
+		ck_assert_mem_eq(got + rows * columns + 4 * row, &scale, 4);
 	}
 	pack_source_free(source);
 	free(got);
@@ -95,7 +110,7 @@ START_TEST(flipped)
 	size_t n, n_damaged = 0;
 	uint8_t *bytes;
 
-	fixture_pack(path, 40, 30, 17, GW_F32, GW_F32);
+	fixture_pack(path, 40, 30, 17, _i ? GW_I8 : GW_F32, GW_F32);
 	ck_assert_code(error, pack_source_open(path, &source, &error), GW_OK);
 	first = source->tensors.items[0];
 	pack_source_free(source);
@@ -187,7 +202,7 @@ int main(void)
 
 	tcase_add_checked_fixture(repack, setup, teardown);
 	tcase_add_loop_test(repack, values, 0, sizeof tables / sizeof tables[0]);
-	tcase_add_test(repack, flipped);
+	tcase_add_loop_test(repack, flipped, 0, 2);
 	tcase_add_test(repack, cut_off);
 	tcase_add_test(repack, shortened_while_read);
 	tcase_add_test(repack, roles_count);
