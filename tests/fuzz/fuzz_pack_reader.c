@@ -90,12 +90,13 @@ static void check_tensors(const struct gw_pack *pack)
 		FUZZ_CHECK(gw_pack_find(pack, tensor->name) == tensor);
 		FUZZ_CHECK(gw_tensor_row_payload(tensor) <= tensor->row_bytes);
 		FUZZ_CHECK(tensor->row_bytes * tensor->row_count == tensor->data_bytes);
-		FUZZ_CHECK(tensor->data_offset + tensor->data_bytes <=
+		FUZZ_CHECK(tensor->data_bytes + tensor->scales_bytes <= tensor->extent_bytes);
+		FUZZ_CHECK(tensor->data_offset + tensor->extent_bytes <=
 			   pack->superblock.image_bytes);
 	}
 }
 
-/* In a pack that verifies, what belongs to no row is zero. */
+/* In a pack that verifies, what belongs to no row and to no scale is zero. */
 static void check_zeros(const struct gw_pack *pack, const uint8_t *data)
 {
 	uint64_t at = pack->regions.digests_end;
@@ -110,6 +111,9 @@ static void check_zeros(const struct gw_pack *pack, const uint8_t *data)
 				FUZZ_CHECK(data[at] == 0);
 			at = begin + gw_tensor_row_payload(tensor);
 		}
+		for (; tensor->scales_bytes && at < tensor->scales_offset; at++)
+			FUZZ_CHECK(data[at] == 0);
+		at += tensor->scales_bytes;
 	}
 	for (; at < pack->superblock.image_bytes; at++)
 		FUZZ_CHECK(data[at] == 0);

@@ -22,6 +22,7 @@ START_TEST(packs)
 
 	fixture_pack(fixture_path(folder, "smallest"), 1, 0, 1, GW_F32, GW_F32);
 	fixture_pack(fixture_path(folder, "both"), 3, 2, 16, GW_F32, GW_BF16);
+	fixture_pack(fixture_path(folder, "int8"), 70, 3, 9, GW_I8, GW_I8);
 	fixture_pack_tensors(fixture_path(folder, "four"), tensors, 4);
 }
 END_TEST

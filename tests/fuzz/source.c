@@ -94,6 +94,9 @@ static void check_table(const struct pack_source *source, const struct pack_tabl
 	check_read(source, table, 0, n);
 	if (table->take_bytes > n)
 		check_read(source, table, table->take_bytes - n, n);
+	/* the scales of int8 */
+	if (table->tensor->size_bytes > table->tensor->shape[0] * row_bytes)
+		check_read(source, table, table->tensor->size_bytes - 4, 4);
 }
 
 static void check_plan(const struct pack_source *source, const struct pack_wish *wish)
@@ -126,6 +129,7 @@ static void check_plans(const struct pack_source *source)
 		{ .wte = first, .no_wpe = true },
 		{ .wte = first, .wpe = last, .n_vocab = 1, .dtype = GW_BF16 },
 		{ .wte = "no such tensor" },
+		{ .no_wpe = true, .dtype = GW_I8 },
 	};
 
 	for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++)

@@ -19,13 +19,20 @@ enum tool_exit pack_parse_dtype_option(const char *text, unsigned *out_dtype)
 			return TOOL_DONE;
 		}
 	}
-	if (strcmp(text, "q8") == 0)
-		tool_say("--dtype q8: this release does not have quantised packs; it has f32, f16 "
-			 "and bf16");
-	else
-		tool_say("--dtype: \"%s\" is not f32, f16 or bf16",
-			 gw_quote(text, strlen(text), quoted, sizeof quoted));
+	if (strcmp(text, "q8") == 0) {
+		*out_dtype = GW_I8;
+		return TOOL_DONE;
+	}
+	tool_say("--dtype: \"%s\" is not f32, f16, bf16 or q8",
+		 gw_quote(text, strlen(text), quoted, sizeof quoted));
 	return TOOL_USAGE;
+}
+
+void pack_say_loss(const char *what, const struct pack_loss *loss)
+{
+	tool_say("note: %s as int8 rows: largest error %.3g (%.3f of its row's scale; the bound is "
+		 "0.5), root mean square %.3g",
+		 what, loss->largest, loss->in_scales, loss->rms);
 }
 
 /* A reader of one file begins its messages with the name that the path ends in; once will do. */

@@ -4,6 +4,7 @@
 
 #include "format/digest.h"
 #include "tools/common/report.h"
+#include "tools/pack/quantise.h"
 
 enum tool_exit pack_command_pack(int argc, char **argv);
 enum tool_exit pack_command_init(int argc, char **argv);
@@ -15,10 +16,13 @@ enum tool_exit pack_command_unpack(int argc, char **argv);
 #define PACK_TOOL "gpt2-pack " GW_RELEASE
 
 /*
- * The dtype of a --dtype option: f32, f16 or bf16. TOOL_USAGE, after saying so, for another; q8 is
- * named as what this release does not have.
+ * The dtype of a --dtype option: f32, f16, bf16 or q8, which is GW_I8. TOOL_USAGE, after saying so, for
+ * another.
  */
 enum tool_exit pack_parse_dtype_option(const char *text, unsigned *out_dtype);
+
+/* Says how far the int8 rows of a tensor, or of several, are from what they were. */
+void pack_say_loss(const char *what, const struct pack_loss *loss);
 
 /*
  * Says what error says and returns the exit code for a command that makes something of a checkpoint or

@@ -61,7 +61,7 @@ static const struct argp_option pack_init_options[] = {
 	{ "positions", PACK_OPTION_POSITIONS, "N", 0, "Rows of wpe (1024); 0: no position table",
 	  0 },
 	{ "embd", PACK_OPTION_EMBD, "N", 0, "Columns of both tables (768)", 0 },
-	{ "dtype", PACK_OPTION_DTYPE, "f32|f16|bf16", 0, "Element type of both tables (f32)", 0 },
+	{ "dtype", PACK_OPTION_DTYPE, "f32|f16|bf16|q8", 0, "Element type of both tables (f32)", 0 },
 	{ "init", PACK_OPTION_INIT, "openai|pytorch", 0,
 	  "Normal with standard deviation 0.02 for wte and 0.01 for wpe (the default), or 1 for "
 	  "both",
@@ -167,9 +167,10 @@ static const struct argp pack_init_argp = {
 	       "\vThe same options give the same bytes on every machine.",
 };
 
-static int pack_init_table(const struct pack_init *init, struct gw_writer *writer, size_t index,
-			   const struct gw_tensor *table, struct tool_progress *progress,
-			   struct gw_error *error)
+/* Rows of a table: made, converted and appended, or given to the quantiser. */
+static int pack_init_rows(const struct pack_init *init, struct gw_writer *writer, size_t index,
+			  const struct gw_tensor *table, struct pack_quantiser *quantiser,
+			  struct tool_progress *progress, struct gw_error *error)
 {
 	double stddev = init->pytorch ? 1.0 : table->role == GW_ROLE_WTE ? 0.02 : 0.01;
 	uint64_t n = table->shape[1], row_bytes = n * gw_dtype_bytes(table->dtype);
@@ -183,12 +184,34 @@ static int pack_init_table(const struct pack_init *init, struct gw_writer *write
 	for (uint64_t i = 0; code == GW_OK && i < table->shape[0]; i++) {
 		pack_random_start(&random, init->seed, table->role, i);
 		pack_random_normal(&random, stddev, values, n);
-		pack_convert(GW_F32, table->dtype, (const uint8_t *)values, n, row);
-		code = gw_writer_append(writer, index, row, row_bytes, error);
+		if (quantiser) {
+			code = pack_quantiser_add(quantiser, (const uint8_t *)values, n, error);
+		} else {
+			pack_convert(GW_F32, table->dtype, (const uint8_t *)values, n, row);
+			code = gw_writer_append(writer, index, row, row_bytes, error);
+		}
 		tool_progress_add(progress, row_bytes);
 	}
 	free(values);
 	free(row);
+	return code;
+}
+
+static int pack_init_table(const struct pack_init *init, struct gw_writer *writer, size_t index,
+			   const struct gw_tensor *table, struct tool_progress *progress,
+			   struct pack_loss *out_loss, struct gw_error *error)
+{
+	struct pack_quantiser *quantiser = NULL;
+	int code = GW_OK;
+
+	if (table->dtype == GW_I8)
+		code = pack_quantiser_new(writer, index, table->name, table->shape[0],
+					  table->shape[1], &quantiser, error);
+	if (code == GW_OK)
+		code = pack_init_rows(init, writer, index, table, quantiser, progress, error);
+	if (code == GW_OK && quantiser)
+		code = pack_quantiser_finish(quantiser, out_loss, error);
+	pack_quantiser_free(quantiser);
 	return code;
 }
 
@@ -201,8 +224,9 @@ static void pack_init_provenance(const struct pack_init *init, struct gw_provena
 		 init->pytorch ? "pytorch" : "openai");
 }
 
+/* losses: of as many as there are tables. */
 static int pack_init_write(const struct pack_init *init, uint64_t n_layer, uint64_t n_head,
-			   uint64_t *out_bytes, struct gw_digest *out_content_id,
+			   struct pack_loss losses[2], uint64_t *out_bytes, struct gw_digest *out_content_id,
 			   struct gw_error *error)
 {
 	const struct gw_tensor tables[] = {
@@ -219,7 +243,7 @@ static int pack_init_write(const struct pack_init *init, uint64_t n_layer, uint6
 		return code;
 	tool_progress_start(&progress, "making", gw_writer_image_bytes(writer), init->quiet);
 	for (size_t i = 0; code == GW_OK && i < n_tables; i++)
-		code = pack_init_table(init, writer, i, &tables[i], &progress, error);
+		code = pack_init_table(init, writer, i, &tables[i], &progress, &losses[i], error);
 	tool_progress_end(&progress);
 	if (code == GW_OK) {
 		pack_init_provenance(init, &provenance);
@@ -231,12 +255,16 @@ static int pack_init_write(const struct pack_init *init, uint64_t n_layer, uint6
 	return code;
 }
 
-static void pack_init_say_done(const struct pack_init *init, uint64_t bytes,
-			       const struct gw_digest *content_id)
+static void pack_init_say_done(const struct pack_init *init, const struct pack_loss losses[2],
+			       uint64_t bytes, const struct gw_digest *content_id)
 {
 	char positions[64] = "no wpe", size[TOOL_SIZE_TEXT_BYTES], id[GW_DIGEST_TEXT_BYTES];
 	char quoted[256];
 
+	if (init->dtype == GW_I8)
+		pack_say_loss("wte", &losses[0]);
+	if (init->dtype == GW_I8 && init->n_positions)
+		pack_say_loss("wpe", &losses[1]);
 	if (init->n_positions)
 		snprintf(positions, sizeof positions, "wpe [%" PRIu64 ", %" PRIu64 "]",
 			 init->n_positions, init->n_embd);
@@ -252,6 +280,7 @@ enum tool_exit pack_command_init(int argc, char **argv)
 	struct pack_init init = { .size = "gpt2", .seed = PACK_DEFAULT_SEED, .dtype = GW_F32 };
 	struct gw_error error = GW_ERROR_INIT;
 	const struct pack_size *size;
+	struct pack_loss losses[2];
 	struct gw_digest content_id;
 	uint64_t bytes = 0;
 	bool named;
@@ -270,10 +299,16 @@ enum tool_exit pack_command_init(int argc, char **argv)
 		init.n_embd = size->n_embd;
 	if (!named)
 		init.size = "";
-	if (pack_init_write(&init, named ? size->n_layer : 0, named ? size->n_head : 0, &bytes,
-			    &content_id, &error) != GW_OK)
+	if (init.dtype == GW_I8 &&
+	    (pack_quantise_check(GW_WTE_NAME, init.n_vocab, init.n_embd, &error) != GW_OK ||
+	     pack_quantise_check(GW_WPE_NAME, init.n_positions, init.n_embd, &error) != GW_OK)) {
+		tool_fail(NULL, &error);
+		return TOOL_USAGE;
+	}
+	if (pack_init_write(&init, named ? size->n_layer : 0, named ? size->n_head : 0, losses,
+			    &bytes, &content_id, &error) != GW_OK)
 		return pack_fail_making(NULL, &error, TOOL_USAGE);
 	if (!init.quiet)
-		pack_init_say_done(&init, bytes, &content_id);
+		pack_init_say_done(&init, losses, bytes, &content_id);
 	return TOOL_DONE;
 }

@@ -2,6 +2,7 @@
 /* gpt2-pack pack */
 #include <argp.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,8 +36,10 @@ enum {
 
 static const struct argp_option pack_options[] = {
 	{ "output", 'o', "OUT.gpt2w", 0, "The pack to write", 0 },
-	{ "dtype", PACK_OPTION_DTYPE, "f32|f16|bf16", 0,
-	  "Element type of all that is packed; by default each tensor keeps its own", 0 },
+	{ "dtype", PACK_OPTION_DTYPE, "f32|f16|bf16|q8", 0,
+	  "Element type of all that is packed; by default each tensor keeps its own. q8 is int8 with "
+	  "a scale per row; vectors keep their type",
+	  0 },
 	{ "wte", PACK_OPTION_WTE, "NAME", 0, "The tensor that is the token table", 0 },
 	{ "wpe", PACK_OPTION_WPE, "NAME|none", 0,
 	  "The tensor that is the position table; none: the model has no such table", 0 },
@@ -173,6 +176,37 @@ static void pack_say_warnings(const struct pack_plan *plan)
 	}
 }
 
+/* A line for each table, and one for all others together. */
+static void pack_say_losses(const struct pack_plan *plan)
+{
+	struct pack_loss loss = { 0 };
+	double squares = 0, elements = 0;
+	size_t n = 0;
+	char quoted[256], what[64];
+
+	for (size_t i = 0; i < plan->n_tables; i++) {
+		const struct pack_table *table = &plan->tables[i];
+		double n_elements = (double)table->rows * (double)table->columns;
+
+		if (!pack_table_quantises(table))
+			continue;
+		if (table->role != GW_ROLE_NONE) {
+			pack_say_loss(pack_name_said(table, quoted), &table->loss);
+			continue;
+		}
+		n++;
+		loss.largest = fmax(loss.largest, table->loss.largest);
+		loss.in_scales = fmax(loss.in_scales, table->loss.in_scales);
+		squares += table->loss.rms * table->loss.rms * n_elements;
+		elements += n_elements;
+	}
+	if (!n)
+		return;
+	loss.rms = sqrt(squares / elements);
+	snprintf(what, sizeof what, "%zu more", n);
+	pack_say_loss(what, &loss);
+}
+
 static void pack_fill_provenance(const struct pack_source *source, const struct pack_plan *plan,
 				 const struct gw_digest *digest, struct gw_provenance *out)
 {
@@ -273,8 +307,10 @@ enum tool_exit pack_command_pack(int argc, char **argv)
 	code = pack_write(&arguments, source, &plan, &bytes, &content_id, &error);
 	if (code == GW_OK) {
 		pack_say_warnings(&plan);
-		if (!arguments.quiet)
+		if (!arguments.quiet) {
+			pack_say_losses(&plan);
 			pack_say_done(&arguments, &plan, bytes, &content_id);
+		}
 	}
 	/* the plan's names are the source's */
 	pack_plan_deinit(&plan);

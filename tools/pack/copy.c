@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "tools/pack/convert.h"
+#include "tools/pack/dequantise.h"
 #include "tools/pack/limits.h"
 
 struct pack_place;
@@ -17,6 +18,7 @@ struct pack_pass {
 	struct gw_hasher *hasher;
 	struct pack_place *places; /* plan->n_tables, in the order in which the files have them */
 	size_t next;               /* the first of them that does not end before the pass's place */
+	struct pack_quantiser *quantiser; /* of the tensor in the making, where it becomes int8 */
 	uint8_t *in;  /* PACK_BUFFER_BYTES */
 	uint8_t *out; /* twice that: 16 bits may become 32 */
 };
@@ -92,18 +94,45 @@ static struct pack_table *pack_stretch(struct pack_pass *pass, size_t file, uint
 	return &pass->plan->tables[place->index];
 }
 
-/* n bytes of a table, a whole number of elements because a stretch begins with the table and the
- * buffer holds a whole number of them. */
-static int pack_append(struct pack_pass *pass, struct pack_table *table, size_t index, uint64_t n,
+/* n elements of a tensor that becomes int8, f32 at values. */
+static int pack_append_int8(struct pack_pass *pass, size_t index, const uint8_t *values, uint64_t n,
+			    struct gw_error *error)
+{
+	struct pack_table *table = &pass->plan->tables[index];
+	int code = GW_OK;
+
+	if (!pass->quantiser)
+		code = pack_quantiser_new(pass->writer, index, table->tensor->name, table->rows,
+					  table->columns, &pass->quantiser, error);
+	if (code == GW_OK)
+		code = pack_quantiser_add(pass->quantiser, values, n, error);
+	if (code != GW_OK || !pack_quantiser_is_full(pass->quantiser))
+		return code;
+	code = pack_quantiser_finish(pass->quantiser, &table->loss, error);
+	pack_quantiser_free(pass->quantiser);
+	pass->quantiser = NULL;
+	return code;
+}
+
+/*
+ * n bytes of a table, of type from in the buffer: a whole number of elements because a stretch begins
+ * with the table and the buffer holds a whole number of them.
+ */
+static int pack_append(struct pack_pass *pass, size_t index, unsigned from, uint64_t n,
 		       struct gw_error *error)
 {
-	size_t elements = n / pack_type_bytes(table->from);
+	struct pack_table *table = &pass->plan->tables[index];
+	unsigned to = pack_table_quantises(table) ? GW_F32 : table->to;
+	size_t elements = n / pack_type_bytes(from);
+	const uint8_t *values = pass->in;
 
-	if (table->from == table->to)
-		return gw_writer_append(pass->writer, index, pass->in, n, error);
-	table->n_overflowed += pack_convert(table->from, table->to, pass->in, elements, pass->out);
-	return gw_writer_append(pass->writer, index, pass->out,
-				elements * gw_dtype_bytes(table->to), error);
+	if (from != to) {
+		table->n_overflowed += pack_convert(from, to, pass->in, elements, pass->out);
+		values = pass->out;
+	}
+	if (pack_table_quantises(table))
+		return pack_append_int8(pass, index, values, elements, error);
+	return gw_writer_append(pass->writer, index, values, elements * gw_dtype_bytes(to), error);
 }
 
 static int pack_copy_file(struct pack_pass *pass, size_t number, struct gw_error *error)
@@ -124,29 +153,62 @@ static int pack_copy_file(struct pack_pass *pass, size_t number, struct gw_error
 			break;
 		gw_hasher_update(pass->hasher, pass->in, n);
 		if (table)
-			code = pack_append(pass, table, index, n, error);
+			code = pack_append(pass, index, table->from, n, error);
 		tool_progress_add(pass->progress, n);
 		offset += n;
 	}
 	return code == GW_OK ? pack_file_unchanged(file, error) : code;
 }
 
+/* n bytes of a table from at on, through the source's reader, as they are or converted. */
+static int pack_copy_bytes(struct pack_pass *pass, size_t index, uint64_t at, uint64_t n,
+			   struct gw_error *error)
+{
+	const struct pack_table *table = &pass->plan->tables[index];
+	int code = GW_OK;
+
+	for (uint64_t end = at + n; code == GW_OK && at < end; at += n) {
+		n = end - at < PACK_BUFFER_BYTES ? end - at : PACK_BUFFER_BYTES;
+		code = pack_source_read(pass->source, table->tensor, at, n, pass->in, error);
+		if (code == GW_OK)
+			code = pack_append(pass, index, table->from, n, error);
+	}
+	return code;
+}
+
+/* Int8 rows that become another type. */
+static int pack_copy_dequantised(struct pack_pass *pass, size_t index, struct gw_error *error)
+{
+	const struct pack_table *table = &pass->plan->tables[index];
+	const uint64_t elements = table->rows * table->columns, room = PACK_BUFFER_BYTES / 4;
+	struct pack_dequantiser *dequantiser = NULL;
+	int code = pack_dequantiser_new(pass->source, table->tensor, &dequantiser, error);
+
+	for (uint64_t at = 0, n; code == GW_OK && at < elements; at += n) {
+		n = elements - at < room ? elements - at : room;
+		code = pack_dequantiser_read(dequantiser, at, n, pass->in, error);
+		if (code == GW_OK)
+			code = pack_append(pass, index, GW_F32, n * 4, error);
+	}
+	pack_dequantiser_free(dequantiser);
+	return code;
+}
+
 /* A table that is read through the source's reader. */
 static int pack_copy_alone(struct pack_pass *pass, size_t index, struct gw_error *error)
 {
-	struct pack_table *table = &pass->plan->tables[index];
-	int code = GW_OK;
+	const struct pack_table *table = &pass->plan->tables[index];
+	uint64_t rows, columns;
+	int code;
 
-	for (uint64_t at = 0; code == GW_OK && at < table->take_bytes;) {
-		uint64_t left = table->take_bytes - at;
-		uint64_t n = left < PACK_BUFFER_BYTES ? left : PACK_BUFFER_BYTES;
-
-		code = pack_source_read(pass->source, table->tensor, at, n, pass->in, error);
-		if (code == GW_OK)
-			code = pack_append(pass, table, index, n, error);
-		at += n;
-	}
-	return code;
+	if (table->from == GW_I8 && table->to != GW_I8)
+		return pack_copy_dequantised(pass, index, error);
+	code = pack_copy_bytes(pass, index, 0, table->take_bytes, error);
+	if (code != GW_OK || table->from != GW_I8)
+		return code;
+	/* the scales lie after all rows, also after those that are not taken */
+	pack_tensor_rows(table->tensor, &rows, &columns);
+	return pack_copy_bytes(pass, index, rows * columns, table->rows * sizeof(float), error);
 }
 
 int pack_copy(const struct pack_source *source, struct pack_plan *plan, struct gw_writer *writer,
@@ -175,6 +237,7 @@ int pack_copy(const struct pack_source *source, struct pack_plan *plan, struct g
 		code = pack_copy_file(&pass, i, error);
 	if (code == GW_OK)
 		*out_digest = gw_hasher_digest128(pass.hasher);
+	pack_quantiser_free(pass.quantiser);
 	gw_hasher_free(pass.hasher);
 	free(pass.places);
 	free(pass.in);

@@ -2,8 +2,9 @@
 /*
  * Every cap of gpt2-pack, each with its reason. Together they keep its anonymous memory below 64
  * MiB whatever is fed to it: 4 MiB of header, 32 MiB of parsed JSON, 8 MiB of tensor list, 4 MiB of
- * its names, 2 MiB of buffers, a few MiB of process; 8 bytes per 256 KiB of output come on top, 16
- * MiB for the largest pack there can be (512 GiB) and 5 KiB for GPT-2's.
+ * its names, 2 MiB of buffers, 9 MiB for a tensor that becomes int8, a few MiB of process; 8 bytes
+ * per 256 KiB of output come on top, 16 MiB for the largest pack there can be (512 GiB) and 5 KiB for
+ * GPT-2's.
  */
 #pragma once
 
@@ -42,6 +43,15 @@
  * reading, hashing and converting; a multiple of every element size.
  */
 #define PACK_BUFFER_BYTES (UINT64_C(512) << 10)
+
+/*
+ * A tensor that is made int8: its scales (4 bytes for each row) are kept until all rows are written, and
+ * a row until its scale is known, 4 MiB each. The largest vocabularies have 262,144 rows, the widest
+ * matrices of published models some 60,000 columns. Little more would fit beside two arrays in Fortran
+ * order (PACK_BAND_BYTES).
+ */
+#define PACK_MAX_Q8_ROWS (UINT64_C(1) << 20)
+#define PACK_MAX_Q8_COLUMNS (UINT64_C(1) << 20)
 
 /* Members of a zip archive: a tensor each in an npz, a storage each in a PyTorch file, and a few more. */
 #define PACK_MAX_ZIP_MEMBERS (PACK_MAX_SOURCE_TENSORS + 64)

@@ -98,6 +98,18 @@ static int pack_find_role(const struct pack_source *source, uint8_t role,
 	return GW_OK;
 }
 
+unsigned pack_plan_type(const struct pack_wish *wish, unsigned from, unsigned rank)
+{
+	if (wish->dtype != GW_DTYPE_NONE && (wish->dtype != GW_I8 || rank >= 2))
+		return wish->dtype;
+	return from == PACK_F64 ? GW_F32 : from;
+}
+
+bool pack_table_quantises(const struct pack_table *table)
+{
+	return table->to == GW_I8 && table->from != GW_I8;
+}
+
 /* Checks what one table can be on its own, and fills the rest of it from its tensor. */
 static int pack_table_check(struct pack_table *table, const struct pack_wish *wish,
 			    struct gw_error *error)
@@ -124,9 +136,7 @@ static int pack_table_check(struct pack_table *table, const struct pack_wish *wi
 		return gw_fail(error, GW_E_SOURCE_TABLES, GW_NO_OFFSET,
 			       "\"%s\" has the type %s; a table has F64, F32, F16 or BF16",
 			       quoted, pack_tensor_type(tensor));
-	table->to = wish->dtype != GW_DTYPE_NONE ? wish->dtype :
-		    table->from == PACK_F64      ? GW_F32 :
-						   table->from;
+	table->to = pack_plan_type(wish, table->from, tensor->rank);
 	if (table->role == GW_ROLE_WTE && wish->n_vocab) {
 		if (wish->n_vocab > table->rows)
 			return gw_fail(error, GW_E_SOURCE_TABLES, GW_NO_OFFSET,
@@ -136,7 +146,9 @@ static int pack_table_check(struct pack_table *table, const struct pack_wish *wi
 	}
 	/* no more than the tensor's own size, which is known not to wrap */
 	table->take_bytes = table->rows * table->columns * pack_type_bytes(table->from);
-	return GW_OK;
+	return pack_table_quantises(table) ? pack_quantise_check(tensor->name, table->rows,
+								 table->columns, error)
+					   : GW_OK;
 }
 
 static int pack_check_pair(const struct pack_plan *plan, struct gw_error *error)

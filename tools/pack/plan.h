@@ -6,6 +6,7 @@
 
 #include "format/directory.h"
 #include "format/superblock.h"
+#include "tools/pack/quantise.h"
 #include "tools/pack/source.h"
 
 /* What the command line asks for. */
@@ -13,7 +14,7 @@ struct pack_wish {
 	const char *wte, *wpe; /* exact names in the source; NULL: find them */
 	bool no_wpe;           /* there is to be no position table */
 	uint64_t n_vocab;      /* keep so many rows of wte; 0: all */
-	unsigned dtype;        /* GW_DTYPE_NONE: the source's own, f32 for f64 */
+	unsigned dtype;        /* GW_DTYPE_NONE: the source's own, f32 for f64; see pack_plan_type */
 	bool all;              /* every tensor of the checkpoint, not only the tables */
 };
 
@@ -22,9 +23,10 @@ struct pack_table {
 	const char *name;                 /* in the pack: part of the tensor's, or a constant */
 	uint8_t role;                     /* enum gw_role; the first is wte, the second may be wpe */
 	unsigned from, to;                /* enum gw_dtype; from may be PACK_F64 */
-	uint64_t rows, columns;           /* as taken; of tables, which have a role, only */
-	uint64_t take_bytes;              /* from tensor->offset_bytes on */
+	uint64_t rows, columns;           /* as taken; see pack_tensor_rows */
+	uint64_t take_bytes;              /* from tensor->offset_bytes on, without scales */
 	uint64_t n_overflowed;            /* finite values that became infinite; set by pack_copy */
+	struct pack_loss loss;            /* where pack_table_quantises; set by pack_copy */
 };
 
 struct pack_plan {
@@ -47,6 +49,16 @@ struct pack_plan {
 int pack_plan_make(const struct pack_source *source, const struct pack_wish *wish,
 		   struct pack_plan *out, struct gw_error *error);
 void pack_plan_deinit(struct pack_plan *plan);
+
+/*
+ * The type in the pack of a tensor of that type and rank: the one that is wished for, but GW_I8 only for
+ * rank 2 and more, since one scale for a whole vector (a bias, a norm) would save nothing and lose much;
+ * otherwise its own, f32 for f64.
+ */
+unsigned pack_plan_type(const struct pack_wish *wish, unsigned from, unsigned rank);
+
+/* Whether its values are rounded to int8. */
+bool pack_table_quantises(const struct pack_table *table);
 
 /* The declaration of one of its tensors, for gw_writer_new. */
 struct gw_tensor pack_plan_declare(const struct pack_plan *plan, size_t index);

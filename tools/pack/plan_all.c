@@ -119,6 +119,7 @@ static int pack_all_take(struct pack_all *all, const struct pack_tensor *tensor,
 	struct pack_plan *plan = all->plan;
 	unsigned from = pack_element_dtype(tensor->element);
 	char quoted[PACK_QUOTE_BYTES];
+	struct pack_table *table;
 
 	if (from == GW_DTYPE_NONE)
 		return gw_fail(error, GW_E_SOURCE_TABLES, GW_NO_OFFSET,
@@ -129,17 +130,19 @@ static int pack_all_take(struct pack_all *all, const struct pack_tensor *tensor,
 		return gw_fail(error, GW_E_SOURCE_TABLES, GW_NO_OFFSET,
 			       "more than %" PRIu32 " tensors, which is all that a pack may have",
 			       GW_MAX_TENSORS);
-	plan->tables[plan->n_tables++] = (struct pack_table){
+	table = &plan->tables[plan->n_tables++];
+	*table = (struct pack_table){
 		.tensor = tensor,
 		.name = name,
 		.role = GW_ROLE_NONE,
 		.from = from,
-		.to = all->wish->dtype != GW_DTYPE_NONE ? all->wish->dtype :
-		      from == PACK_F64                  ? GW_F32 :
-							  from,
-		.take_bytes = tensor->size_bytes,
+		.to = pack_plan_type(all->wish, from, tensor->rank),
 	};
-	return GW_OK;
+	pack_tensor_rows(tensor, &table->rows, &table->columns);
+	table->take_bytes = table->rows * table->columns * pack_type_bytes(from);
+	return pack_table_quantises(table) ? pack_quantise_check(tensor->name, table->rows,
+								 table->columns, error)
+					   : GW_OK;
 }
 
 static int pack_all_add(struct pack_all *all, const struct pack_tensor *tensor,

@@ -141,7 +141,7 @@ class Usage(Case):
 
     def test_options_of_later_releases(self):
         self.checkpoint()
-        for more in ["--zstd"], ["--zstd=3"], ["--dtype", "q8"]:
+        for more in ["--zstd"], ["--zstd=3"]:
             with self.subTest(more):
                 _, err = self.run_pack("pack", "in.safetensors", "-o", "out.gpt2w", *more,
                                        code=USAGE)
