@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,27 +96,70 @@ __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void 
 					  void (*on_free)(const volatile void *));
 __attribute__((weak)) size_t __sanitizer_get_allocated_size(const volatile void *memory);
 
-/* From the first fuzz_resources_start on, so less than 0 where older memory was freed. */
-static int64_t live_bytes, live_limit_bytes = INT64_MAX;
+/*
+ * What was allocated since fuzz_resources_start, and not freed yet: a hash table with open
+ * addressing, so that memory from before, whoever frees it, is told from what the target allocated.
+ * Most of it is never touched.
+ */
+#define BLOCK_BITS 20
+#define MAX_BLOCKS ((size_t)1 << BLOCK_BITS)
+static const volatile void *blocks[MAX_BLOCKS];
+static size_t n_blocks;
+static uint64_t live_bytes, live_limit_bytes;
+/* Only in the thread that runs the target, and only while it runs: libFuzzer has threads, too. */
+static _Thread_local bool counting;
+
+static size_t fuzz_block_slot(const volatile void *memory)
+{
+	return (size_t)((uint64_t)(uintptr_t)memory * UINT64_C(0x9e3779b97f4a7c15) >>
+			(64 - BLOCK_BITS));
+}
+
+/* Where memory is in the table, or would be. */
+static size_t fuzz_block_find(const volatile void *memory)
+{
+	size_t i = fuzz_block_slot(memory);
+
+	while (blocks[i] && blocks[i] != memory)
+		i = (i + 1) % MAX_BLOCKS;
+	return i;
+}
 
 static void fuzz_on_malloc(const volatile void *memory, size_t bytes)
 {
-	(void)memory;
-	live_bytes += (int64_t)bytes;
-	if (live_bytes > live_limit_bytes) {
-		live_limit_bytes = INT64_MAX; /* what follows may allocate */
-		FUZZ_CHECK(!"more memory than this may take");
-	}
+	if (!counting || !memory)
+		return;
+	blocks[fuzz_block_find(memory)] = memory;
+	n_blocks++;
+	live_bytes += bytes;
+	if (n_blocks < MAX_BLOCKS / 2 && live_bytes <= live_limit_bytes)
+		return;
+	counting = false; /* what follows may allocate */
+	FUZZ_CHECK(!"more memory than this may take");
 }
 
 static void fuzz_on_free(const volatile void *memory)
 {
-	live_bytes -= memory ? (int64_t)__sanitizer_get_allocated_size(memory) : 0;
+	size_t hole = counting && memory ? fuzz_block_find(memory) : 0, wanted;
+
+	if (!counting || !memory || !blocks[hole])
+		return;
+	n_blocks--;
+	live_bytes -= __sanitizer_get_allocated_size(memory);
+	/* what follows moves up where the hole would hide it */
+	for (size_t i = (hole + 1) % MAX_BLOCKS; blocks[i]; i = (i + 1) % MAX_BLOCKS) {
+		wanted = fuzz_block_slot(blocks[i]);
+		if ((i - wanted) % MAX_BLOCKS < (i - hole) % MAX_BLOCKS)
+			continue;
+		blocks[hole] = blocks[i];
+		hole = i;
+	}
+	blocks[hole] = NULL;
 }
 
 static int fuzz_lowest_fd(void)
 {
-	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int fd = dup(STDERR_FILENO);
 
 	FUZZ_CHECK(fd >= 0);
 	close(fd);
@@ -124,20 +168,22 @@ static int fuzz_lowest_fd(void)
 
 struct fuzz_resources fuzz_resources_start(uint64_t limit_bytes)
 {
-	static int hooked;
+	static bool hooked;
 
 	if (!hooked && __sanitizer_install_malloc_and_free_hooks)
-		__sanitizer_install_malloc_and_free_hooks(fuzz_on_malloc, fuzz_on_free);
-	hooked = 1;
-	live_limit_bytes = live_bytes + (int64_t)limit_bytes;
-	return (struct fuzz_resources) { .lowest_fd = fuzz_lowest_fd(), .live_bytes = live_bytes };
+		FUZZ_CHECK(__sanitizer_install_malloc_and_free_hooks(fuzz_on_malloc, fuzz_on_free));
+	hooked = true;
+	FUZZ_CHECK(!counting && n_blocks == 0);
+	live_limit_bytes = limit_bytes;
+	counting = true;
+	return (struct fuzz_resources) { .lowest_fd = fuzz_lowest_fd() };
 }
 
 void fuzz_resources_end(const struct fuzz_resources *before)
 {
-	live_limit_bytes = INT64_MAX;
+	counting = false;
 	FUZZ_CHECK(fuzz_lowest_fd() == before->lowest_fd);
-	FUZZ_CHECK(live_bytes == before->live_bytes);
+	FUZZ_CHECK(n_blocks == 0 && live_bytes == 0);
 }
 
 uint64_t fuzz_random(uint64_t *state)

@@ -38,12 +38,12 @@ const char *fuzz_file(const uint8_t *data, size_t bytes, uint64_t size_bytes);
 void fuzz_companion(const char *name, const uint8_t *data, size_t bytes);
 
 /*
- * Between these two, nothing may be leaked: no descriptor and, where AddressSanitizer counts, no
- * memory; and at no moment may there be more than limit_bytes of memory beyond what there was.
+ * Between these two, which do not nest, nothing may be leaked: no descriptor and, where
+ * AddressSanitizer counts, no memory; and at no moment may there be more than limit_bytes of memory
+ * beyond what there was. Only this thread's allocations count.
  */
 struct fuzz_resources {
 	int lowest_fd;
-	int64_t live_bytes;
 };
 struct fuzz_resources fuzz_resources_start(uint64_t limit_bytes);
 void fuzz_resources_end(const struct fuzz_resources *before);
