@@ -4,7 +4,6 @@
  * What is written has the simplest headers there are; libFuzzer's own changes make others of them.
  */
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -24,7 +23,7 @@ struct member {
 	size_t name_bytes;
 	bool deflated;
 	uint32_t crc;
-	uint8_t *content; /* inflated */
+	uint8_t *content; /* inflated; room for MAX_CONTENT_BYTES, as in packed */
 	size_t bytes;
 	uint8_t *packed;
 	size_t packed_bytes;
@@ -39,30 +38,35 @@ static size_t next_mark(const uint8_t *data, size_t bytes, size_t at)
 	return at + 4 <= bytes ? at : bytes;
 }
 
-/* zlib's raw deflate, either way; 0: it does not go. */
+/*
+ * zlib's raw deflate, either way; 0: it does not go. Its states, some 300 KiB, are kept: to make
+ * them anew takes longer than all the rest.
+ */
 static size_t recode(bool inflating, uint8_t *in, size_t bytes, uint8_t *out, size_t room_bytes)
 {
-	z_stream z = { .next_in = in,
-		       .avail_in = (uInt)bytes,
-		       .next_out = out,
-		       .avail_out = (uInt)room_bytes };
+	static z_stream inflater, deflater;
+	z_stream *z = inflating ? &inflater : &deflater;
 
-	if (inflating) {
-		FUZZ_CHECK(inflateInit2(&z, -MAX_WBITS) == Z_OK);
-		inflate(&z, Z_FINISH);
-		inflateEnd(&z);
-	} else {
-		FUZZ_CHECK(deflateInit2(&z, 1, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY) ==
-			   Z_OK);
-		deflate(&z, Z_FINISH);
-		deflateEnd(&z);
-	}
-	return room_bytes - z.avail_out;
+	if (!z->state)
+		FUZZ_CHECK((inflating ? inflateInit2(z, -MAX_WBITS)
+				      : deflateInit2(z, 1, Z_DEFLATED, -MAX_WBITS, 8,
+						     Z_DEFAULT_STRATEGY)) == Z_OK);
+	FUZZ_CHECK((inflating ? inflateReset(z) : deflateReset(z)) == Z_OK);
+	z->next_in = in;
+	z->avail_in = (uInt)bytes;
+	z->next_out = out;
+	z->avail_out = (uInt)room_bytes;
+	if (inflating)
+		inflate(z, Z_FINISH);
+	else
+		deflate(z, Z_FINISH);
+	return room_bytes - z->avail_out;
 }
 
-/* The members, contents allocated; their number. */
+/* The members; their number. What they contain is valid until the next call. */
 static size_t take_apart(uint8_t *data, size_t bytes, struct member *members)
 {
+	static uint8_t contents[MAX_MEMBERS][2][MAX_CONTENT_BYTES];
 	size_t n = 0;
 
 	for (size_t at = next_mark(data, bytes, 0); at + LOCAL_BYTES <= bytes && n < MAX_MEMBERS;) {
@@ -76,9 +80,8 @@ static size_t take_apart(uint8_t *data, size_t bytes, struct member *members)
 		    name_bytes <= sizeof member->name) {
 			*member = (struct member) { .name_bytes = name_bytes,
 						    .deflated = gw_get_u16(&in, 8) == DEFLATED,
-						    .content = malloc(MAX_CONTENT_BYTES),
-						    .packed = malloc(MAX_CONTENT_BYTES) };
-			FUZZ_CHECK(member->content && member->packed);
+						    .content = contents[n][0],
+						    .packed = contents[n][1] };
 			memcpy(member->name, data + at + LOCAL_BYTES, name_bytes);
 			member->bytes = next - at - head;
 			if (member->bytes > MAX_CONTENT_BYTES / 2)
@@ -180,10 +183,6 @@ size_t fuzz_zip_mutate(uint8_t *data, size_t bytes, size_t room_bytes, unsigned 
 			member->name_bytes = LLVMFuzzerMutate(member->name, member->name_bytes,
 							      sizeof member->name);
 		made = put_together(members, n, data, room_bytes);
-	}
-	for (size_t i = 0; i < n; i++) {
-		free(members[i].content);
-		free(members[i].packed);
 	}
 	/* without room the archive is damaged, which is worth a try too */
 	return made ? made : LLVMFuzzerMutate(data, bytes, room_bytes);
