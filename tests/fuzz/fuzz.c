@@ -28,66 +28,101 @@ void fuzz_check_error(int code, const struct gw_error *error)
 	FUZZ_CHECK(gw_string_length((const uint8_t *)text, sizeof text) > 0);
 }
 
-static char fuzz_folder[256];
+static char folder_path[256];
 
 static void fuzz_remove_folder(void)
 {
-	DIR *folder = opendir(fuzz_folder);
+	DIR *folder = opendir(folder_path);
 
 	for (struct dirent *entry; folder && (entry = readdir(folder)) != NULL;)
 		if (entry->d_name[0] != '.')
 			unlinkat(dirfd(folder), entry->d_name, 0);
 	if (folder)
 		closedir(folder);
-	rmdir(fuzz_folder);
+	rmdir(folder_path);
 }
 
-static void fuzz_path(const char *name, char *out, size_t out_bytes)
+const char *fuzz_folder(void)
 {
 	const char *parent = getenv("TMPDIR");
 
-	if (!fuzz_folder[0]) {
-		FUZZ_CHECK(snprintf(fuzz_folder, sizeof fuzz_folder, "%s/gpt2w-fuzz-XXXXXX",
-				    parent && *parent ? parent : "/tmp") < (int)sizeof fuzz_folder);
-		FUZZ_CHECK(mkdtemp(fuzz_folder) != NULL);
-		atexit(fuzz_remove_folder);
-	}
-	FUZZ_CHECK(snprintf(out, out_bytes, "%s/%s", fuzz_folder, name) < (int)out_bytes);
+	if (folder_path[0])
+		return folder_path;
+	FUZZ_CHECK(snprintf(folder_path, sizeof folder_path, "%s/gpt2w-fuzz-XXXXXX",
+			    parent && *parent ? parent : "/tmp") < (int)sizeof folder_path);
+	FUZZ_CHECK(mkdtemp(folder_path) != NULL);
+	atexit(fuzz_remove_folder);
+	return folder_path;
 }
 
-static void fuzz_write(const char *path, const uint8_t *data, size_t bytes, uint64_t size_bytes)
-{
-	/* no O_TRUNC: ext4 writes a file out that was cut to nothing, 5 ms an input */
-	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+/* A file that stays open: what an input costs is mostly system calls. */
+struct fuzz_kept {
+	const char *name;
+	char path[512];
+	int fd;
+	uint64_t size_bytes;
+};
 
-	FUZZ_CHECK(fd >= 0);
+static struct fuzz_kept *fuzz_kept(const char *name)
+{
+	static struct fuzz_kept files[8];
+	size_t i = 0;
+
+	while (i < sizeof files / sizeof *files && files[i].name &&
+	       strcmp(files[i].name, name) != 0)
+		i++;
+	FUZZ_CHECK(i < sizeof files / sizeof *files);
+	if (files[i].name)
+		return &files[i];
+	files[i] = (struct fuzz_kept) { .name = name, .fd = -1 };
+	FUZZ_CHECK(snprintf(files[i].path, sizeof files[i].path, "%s/%s", fuzz_folder(), name) <
+		   (int)sizeof files[i].path);
+	return &files[i];
+}
+
+static void fuzz_write(struct fuzz_kept *file, const uint8_t *data, size_t bytes,
+		       uint64_t size_bytes)
+{
+	if (file->fd < 0)
+		file->fd = open(file->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	FUZZ_CHECK(file->fd >= 0);
 	for (size_t done = 0; done < bytes;) {
-		ssize_t n = write(fd, data + done, bytes - done);
+		ssize_t n = pwrite(file->fd, data + done, bytes - done, (off_t)done);
 
 		FUZZ_CHECK(n > 0);
 		done += (size_t)n;
 	}
 	/* what an earlier input left behind goes first, so that the rest is zeros */
-	FUZZ_CHECK(ftruncate(fd, (off_t)bytes) == 0 && ftruncate(fd, (off_t)size_bytes) == 0);
-	close(fd);
+	if (file->size_bytes > bytes)
+		FUZZ_CHECK(ftruncate(file->fd, (off_t)bytes) == 0);
+	if (size_bytes > bytes)
+		FUZZ_CHECK(ftruncate(file->fd, (off_t)size_bytes) == 0);
+	file->size_bytes = size_bytes;
 }
 
 const char *fuzz_file(const uint8_t *data, size_t bytes, uint64_t size_bytes)
 {
-	static char path[512];
-
 	/* an escape sequence and no UTF-8: a message that repeats the name must quote it */
-	fuzz_path("in\x1b[2Jput\xff", path, sizeof path);
-	fuzz_write(path, data, bytes, size_bytes);
-	return path;
+	struct fuzz_kept *file = fuzz_kept("in\x1b[2Jput\xff");
+
+	FUZZ_CHECK(bytes <= size_bytes);
+	fuzz_write(file, data, bytes, size_bytes);
+	return file->path;
 }
 
-void fuzz_companion(const char *name, const uint8_t *data, size_t bytes)
+const char *fuzz_companion(const char *name, const uint8_t *data, size_t bytes)
 {
-	char path[512];
+	struct fuzz_kept *file = fuzz_kept(name);
 
-	fuzz_path(name, path, sizeof path);
-	fuzz_write(path, data, bytes, bytes);
+	if (data) {
+		fuzz_write(file, data, bytes, bytes);
+	} else if (file->fd >= 0) {
+		FUZZ_CHECK(unlink(file->path) == 0);
+		close(file->fd);
+		file->fd = -1;
+		file->size_bytes = 0;
+	}
+	return file->path;
 }
 
 /* AddressSanitizer's, where it is linked (sanitizer/allocator_interface.h). */

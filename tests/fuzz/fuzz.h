@@ -29,13 +29,15 @@ _Noreturn void fuzz_broken(const char *file, int line, const char *property);
  * control characters. */
 void fuzz_check_error(int code, const struct gw_error *error);
 
+/* The path of a folder of its own, which is removed when the process ends. */
+const char *fuzz_folder(void);
 /*
- * The path of a file that holds these bytes and then zeros up to size_bytes. One file, in a folder
- * of its own that is removed when the process ends, and written anew at every call.
+ * The path of a file in it that holds these bytes, and then zeros up to size_bytes. One file,
+ * written anew at every call.
  */
 const char *fuzz_file(const uint8_t *data, size_t bytes, uint64_t size_bytes);
-/* The same under another name beside it; stays until the end. */
-void fuzz_companion(const char *name, const uint8_t *data, size_t bytes);
+/* The same under another name, a constant; there is no such file where data is NULL. */
+const char *fuzz_companion(const char *name, const uint8_t *data, size_t bytes);
 
 /*
  * Between these two, which do not nest, nothing may be leaked: no descriptor and, where
