@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """seeds.py KIND FOLDER: writes small checkpoints of a kind (see main), or files of token ids.
 
-Only the standard library: what other programs write is imitated here.
+Only the standard library: what other programs write is imitated here, and in tf_writer.py.
 """
 import collections
 import io
@@ -14,6 +14,10 @@ import sys
 import types
 import zipfile
 import zlib
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../unit/tools/pack'))
+import tf_writer
 
 WTE = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 WPE = [0.5, 0.25]
@@ -183,46 +187,34 @@ def llmc(version=3, width=4):
     return struct.pack('<256i', *header) + bytes(width * n)
 
 
-def varint(n):
-    out = b''
-    while n > 127:
-        out += bytes([n & 127 | 128])
-        n >>= 7
-    return out + bytes([n])
+def tf(tensors, hparams=b'', state=b'', shards=1, compression=0, per_block=1000, more=()):
+    """What fuzz_tf.c takes apart: lengths, index, hparams.json, checkpoint, values. Every data file has the
+    same values. tensors: name, type, dimensions, data; more: raw entries of the index."""
+    entries, values = [(b'', tf_writer.header(shards))], b''
+    for name, kind, dims, data in tensors:
+        entries += [(name.encode() + (b'-%d' % shard if shard else b''),
+                     tf_writer.entry(kind, dims, len(values), len(data), tf_writer.crc32c(data), shard))
+                    for shard in range(shards)]
+        values += data
+    index = tf_writer.table(sorted([*entries, *more]), compression=compression, per_block=per_block)
+    return struct.pack('<3H', len(index), len(hparams), len(state)) + index + hparams + state + values
 
 
-def crc32c(data):
-    crc = 0xffffffff
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
-    return crc ^ 0xffffffff
+TF_TABLES = (('model/wpe', tf_writer.FLOAT, [1, 2], f32(WPE)), ('model/wte', tf_writer.FLOAT, [3, 2], f32(WTE)))
 
 
-def tf_index():
-    """An index of a TensorFlow checkpoint: a LevelDB table of one block of protocol buffers."""
-    def dims(shape):
-        return b''.join(b'\x12' + varint(len(d)) + d for d in (b'\x08' + varint(n) for n in shape))
-
-    def item(shape, offset, data):
-        s = dims(shape)
-        return (b'\x08\x01\x12' + varint(len(s)) + s + b'\x20' + varint(offset) + b'\x28' + varint(len(data)) +
-                b'\x35' + struct.pack('<I', ((crc32c(data) >> 15 | crc32c(data) << 17) + 0xa282ead8) & 0xffffffff))
-
-    def block(items):
-        out = b''.join(varint(0) + varint(len(k)) + varint(len(v)) + k + v for k, v in items)
-        out += struct.pack('<II', 0, 1)
-        crc = crc32c(out + b'\0')
-        return out, out + b'\0' + struct.pack('<I', ((crc >> 15 | crc << 17) + 0xa282ead8) & 0xffffffff)
-    data, data_raw = block([(b'', b'\x08\x01\x1a\x02\x08\x01'), (b'model/wpe', item([1, 2], 0, f32(WPE))),
-                            (b'model/wte', item([3, 2], 8, f32(WTE)))])
-    meta, meta_raw = block([])
-    handle = varint(0) + varint(len(data))
-    index, index_raw = block([(b'model/wtf', handle)])
-    at_meta, at_index = len(data_raw), len(data_raw) + len(meta_raw)
-    footer = varint(at_meta) + varint(len(meta)) + varint(at_index) + varint(len(index))
-    return data_raw + meta_raw + index_raw + footer.ljust(40, b'\0') + struct.pack('<Q', 0xdb4775248b80fb57)
+def tf_seeds():
+    half = (('model/h0/attn/w', tf_writer.HALF, [1, 2, 2], bytes(8)), ('model/step', tf_writer.INT64, [], bytes(8)),
+            ('model/text', tf_writer.STRING, [1], b'\1a\0\0\0\0'), ('model/wte', tf_writer.BFLOAT16, [2, 2], bytes(8)))
+    yield 'tables', tf(TF_TABLES)
+    yield 'types', tf(half)
+    yield 'snappy', tf(TF_TABLES, compression=1)
+    yield 'blocks', tf((*half[:3], *TF_TABLES), per_block=2)
+    yield 'shards', tf(TF_TABLES, shards=2)
+    yield 'folder', tf(TF_TABLES, b'{"n_vocab": 3, "n_ctx": 1, "n_embd": 2, "n_head": 1, "n_layer": 2}',
+                       b'model_checkpoint_path: "in"\nall_model_checkpoint_paths: "in"\n')
+    yield 'slice', tf(TF_TABLES, more=[(b'\0model/wte', tf_writer.entry(1, [3, 2], 0, 24, 0)),
+                                       (b'model/wtx', tf_writer.entry(1, [3, 2], 0, 0, 0, more=tf_writer.text(7, b'')))])
 
 
 def npy_seeds():
@@ -269,7 +261,7 @@ def source_seeds():
         'wte.weight': 'model-00001-of-00001.safetensors'}}).encode()
     for seeds in npy_seeds, npz_seeds, torch_zip_seeds, torch_legacy_seeds, gguf_seeds, llmc_seeds:
         yield from seeds()
-    yield 'tf-index', tf_index()
+    yield 'tf-index', tf(TF_TABLES)[6:-32]
     yield 'compressed', b'\x1f\x8b\x08' + zlib.compress(b'weights')
     yield 'pointer', b'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n'
     yield 'page', b'<!DOCTYPE html><html>404</html>'
@@ -281,7 +273,7 @@ def source_seeds():
 def main():
     seeds = {'safetensors': safetensors_seeds, 'ids': ids_seeds, 'source': source_seeds,
              'torch_zip': torch_zip_seeds, 'torch_legacy': torch_legacy_seeds, 'npz': npz_seeds,
-             'npy': npy_seeds, 'gguf': gguf_seeds, 'llmc': llmc_seeds}
+             'npy': npy_seeds, 'gguf': gguf_seeds, 'llmc': llmc_seeds, 'tf': tf_seeds}
     _, what, folder = sys.argv
     os.makedirs(folder, exist_ok=True)
     for name, data in seeds[what]():
