@@ -85,11 +85,14 @@ static int pack_config_load(int folder_fd, const char *origin, struct pack_confi
 	else
 		code = gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
 	pack_file_close(&file);
-	if (code == GW_OK && pack_json_load(text, size_bytes, 0, &object, &inner) != GW_OK)
-		code = gw_fail(error, GW_E_SOURCE, inner.offset, "%s: %s", origin, inner.message);
+	if (code == GW_OK) {
+		code = pack_json_load(text, size_bytes, 0, &object, &inner);
+		if (code == GW_OK)
+			code = pack_config_parse(object, origin, out, error);
+		else
+			gw_fail(error, code, inner.offset, "%s: %s", origin, inner.message);
+	}
 	free(text);
-	if (code == GW_OK)
-		code = pack_config_parse(object, origin, out, error);
 	json_decref(object);
 	return code;
 }

@@ -13,7 +13,7 @@
  * invalid UTF-8, anything after the object but white space, more than PACK_MAX_JSON_BYTES of
  * memory. file_offset: where text stands in its file, for the message. *out_object is the caller's,
  * json_decref ends it. Not for two threads at once: the budget is the process's. Errors:
- * GW_E_SOURCE.
+ * GW_E_SOURCE, GW_E_MEMORY.
  */
 int pack_json_load(const char *text, uint64_t n, uint64_t file_offset, json_t **out_object,
 		   struct gw_error *error);

@@ -16,7 +16,7 @@
  * kB, and a model of 10,000 tensors needs about 1 MB.
  */
 #define PACK_MAX_HEADER_BYTES (UINT64_C(4) << 20)
-/* What jansson may allocate for one header: about 1 kB per tensor, so some 32,000 of these; hostile
+/* What jansson may allocate for one header: about 1.2 kB per tensor, so some 27,000 of these; hostile
  * text ("0,0,0,…") needs up to 40 bytes for each of its own. */
 #define PACK_MAX_JSON_BYTES (UINT64_C(32) << 20)
 /* 8 MiB of struct pack_tensor; twice what the JSON budget has room for in one file. */

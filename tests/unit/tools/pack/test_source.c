@@ -212,6 +212,26 @@ START_TEST(memory_budget)
 }
 END_TEST
 
+/* The budget ends within a long string: numbers leave room for only a part of it. */
+START_TEST(budget_ends_in_a_string)
+{
+	size_t n = 4190000;
+
+	/* few numbers leave room for all of the string, which then is no tensor's name */
+	for (size_t n_numbers = 100000; n_numbers < 1400000; n_numbers += 50000) {
+		char *header = malloc(n);
+
+		for (size_t i = 0; i < n; i++)
+			header[i] = i < 2 * n_numbers ? (i % 2 ? ',' : '0') : (i % 2 ? 'n' : '\\');
+		memcpy(header, "{\"a\":[", 6);
+		memcpy(header + 2 * n_numbers, "0],\"", 4);
+		memcpy(header + n - 4, "\":0}", 4);
+		refused(header, n, 0, n_numbers < 300000 ? "described by no object" : n_numbers > 600000 ? "32 MiB" : "");
+		free(header);
+	}
+}
+END_TEST
+
 START_TEST(depth)
 {
 	size_t n = 200000;
@@ -224,14 +244,14 @@ START_TEST(depth)
 }
 END_TEST
 
-/* 28,000 tensors fit the budget; one more byte than their range makes all of them overlap. */
+/* 26,000 tensors fit the budget; one more byte than their range makes all of them overlap. */
 START_TEST(many_tensors_over_one_range)
 {
-	size_t room = 28000 * 80, n = 1;
+	size_t room = 26000 * 80, n = 1;
 	char *header = malloc(room);
 
 	header[0] = '{';
-	for (int i = 0; i < 28000; i++)
+	for (int i = 0; i < 26000; i++)
 		n += (size_t)snprintf(header + n, room - n,
 				      "%s\"%d\":{\"dtype\":\"U8\",\"shape\":[8],"
 				      "\"data_offsets\":[0,8]}",
@@ -297,6 +317,23 @@ START_TEST(not_a_file)
 	fixture_write(fixture_path(folder, "tf_model.h5"), "x", 1);
 	ck_assert_code(error, open_code(folder, &error), GW_E_SOURCE_KIND);
 	ck_assert_ptr_nonnull(strstr(error.message, "tf_model.h5"));
+}
+END_TEST
+
+START_TEST(file_types)
+{
+	static const struct {
+		mode_t mode;
+		const char *phrase;
+	} types[] = {
+		{ S_IFREG | 0600, "a regular file" }, { S_IFDIR, "a directory" },
+		{ S_IFIFO, "a FIFO or pipe" },        { S_IFSOCK, "a socket" },
+		{ S_IFCHR, "a character device" },    { S_IFBLK, "a block device" },
+		{ S_IFLNK, "something else" },
+	};
+
+	for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+		ck_assert_str_eq(pack_file_type(types[i].mode), types[i].phrase);
 }
 END_TEST
 
@@ -440,6 +477,29 @@ START_TEST(config_is_read)
 }
 END_TEST
 
+START_TEST(config_is_no_file)
+{
+	static const char header[] = "{" WTE "," WPE "}";
+	struct gw_error error = GW_ERROR_INIT;
+	const char *path = fixture_path(folder, "config.json");
+
+	write_file("model.safetensors", sizeof header - 1, header, sizeof header - 1, 40);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	ck_assert_code(error, open_code(folder, &error), GW_E_NOT_FILE);
+	ck_assert_str_eq(error.message, "config.json is a directory, not a regular file");
+	ck_assert_int_eq(rmdir(path), 0);
+	fixture_write(path, "{}", 2);
+	ck_assert_int_eq(truncate(path, (off_t)PACK_MAX_HEADER_BYTES + 1), 0);
+	ck_assert_code(error, open_code(folder, &error), GW_E_SOURCE);
+	ck_assert_str_eq(error.message, "config.json has 4194305 bytes, at most 4194304");
+	/* one byte less: no JSON, but read */
+	ck_assert_int_eq(truncate(path, (off_t)PACK_MAX_HEADER_BYTES), 0);
+	ck_assert_code(error, open_code(folder, &error), GW_E_SOURCE);
+	ck_assert_str_eq(error.message,
+			 "config.json: the JSON text holds a NUL byte at offset 2");
+}
+END_TEST
+
 START_TEST(change_is_noticed)
 {
 	static const char header[] = "{" WTE "," WPE "}";
@@ -468,14 +528,17 @@ int main(void)
 	tcase_add_loop_test(files, flaw_is_refused, 0, sizeof flaws / sizeof flaws[0]);
 	tcase_add_test(files, nul_bytes);
 	tcase_add_test(files, memory_budget);
+	tcase_add_test(files, budget_ends_in_a_string);
 	tcase_add_test(files, depth);
 	tcase_add_test(files, many_tensors_over_one_range);
 	tcase_add_test(files, names_are_quoted);
 	tcase_add_test(files, what_is_read);
 	tcase_add_test(files, not_a_file);
+	tcase_add_test(files, file_types);
 	tcase_add_loop_test(files, kind_is_named, 0, sizeof kinds / sizeof kinds[0]);
 	tcase_add_loop_test(files, index_is_checked, 0, sizeof indexes / sizeof indexes[0]);
 	tcase_add_loop_test(files, config_is_read, 0, sizeof configs / sizeof configs[0]);
+	tcase_add_test(files, config_is_no_file);
 	tcase_add_test(files, change_is_noticed);
 	return fixture_main(suite);
 }
