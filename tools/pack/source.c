@@ -196,7 +196,11 @@ static int pack_open_path(const char *path, struct pack_source *source, struct g
 	if (code != GW_OK)
 		return code;
 	folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-	folder_fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (!folder) {
+		pack_file_close(&file);
+		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+	}
+	folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	/* a folder that cannot be opened (no read permission) matters only to an index, whose
 	 * shards then cannot be opened either */
 	free(folder);

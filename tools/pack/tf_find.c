@@ -19,16 +19,18 @@
 
 int pack_tf_open_prefix(const char *path, struct pack_file *out, struct gw_error *error)
 {
-	struct gw_error inner = GW_ERROR_INIT;
+	struct gw_error inner = GW_ERROR_INIT, other = GW_ERROR_INIT;
 	int code = pack_file_open(AT_FDCWD, path, out, &inner);
 	char *name;
 
 	if (code == GW_E_IO && inner.sys_errno == ENOENT) {
 		if (asprintf(&name, "%s" PACK_INDEX_ENDING, path) < 0)
 			return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
-		if (pack_file_open(AT_FDCWD, name, out, NULL) == GW_OK)
-			code = GW_OK;
+		code = pack_file_open(AT_FDCWD, name, out, &other);
 		free(name);
+		/* where there is neither, the name that was given is missing */
+		if (code != GW_E_IO || other.sys_errno != ENOENT)
+			inner = other;
 	}
 	if (code != GW_OK && error)
 		*error = inner;
