@@ -12,6 +12,7 @@ import sys
 import unittest
 import zlib
 
+import status
 import test_cli
 from test_cli import INPUT, floats, read_safetensors, safetensors
 from torch_files import deflate, zip_file
@@ -51,7 +52,7 @@ def deflated(data, **change):
     return archive(data, change={"method": 8, "stored": deflate(data), **change})
 
 
-# (bytes, part of the message)
+# (bytes, part of the message, code if it is not GW_E_SOURCE)
 FLAWS = [
     # the end
     (archive()[:-1], "no end record"),
@@ -90,10 +91,10 @@ FLAWS = [
     (changed(name=b"wpe.npy"), "a second member called \"wpe.npy\""),
     (changed(name=b"wte\xff.npy"), "no clean UTF-8"),
     # what makes an archive NumPy's
-    (zip_file([]), "neither one of PyTorch (with a data.pkl) nor one of NumPy"),
-    (archive(more=[("read.me", b"x")]), "nor one of NumPy"),
-    (archive(more=[(".npy", W)]), "nor one of NumPy"),
-    (changed(name=b"wte.NPY"), "nor one of NumPy"),
+    (zip_file([]), "neither one of PyTorch (with a data.pkl) nor one of NumPy", status.SOURCE_KIND),
+    (archive(more=[("read.me", b"x")]), "nor one of NumPy", status.SOURCE_KIND),
+    (archive(more=[(".npy", W)]), "nor one of NumPy", status.SOURCE_KIND),
+    (changed(name=b"wte.NPY"), "nor one of NumPy", status.SOURCE_KIND),
     # values
     (changed(crc=1), "does not have the CRC"),
     (changed(method=8, stored=b"\xff" * 50), "is damaged"),
@@ -119,15 +120,15 @@ FLAWS = [
     (array("(3, 4)", WTE, descr="'\x1b'"), "\\x1b"),
     (array("(3, 4)", WTE, order="None"), "neither True nor False"),
     # tables
-    (zip_file([("wte.npy", W)]), "no tensor is called wpe.weight"),
-    (zip_file([("a.npy", W), ("b.npy", P)]), "no tensor is called wte.weight"),
-    (archive(more=[("wte.weight.npy", W)]), "two tensors could be wte"),
-    (array("(12,)", WTE), "two dimensions"),
-    (array("(6, 2)", WTE), "do not fit each other"),
-    (array("(0, 4)", b""), "a table has 1 to"),
-    (array("(3, 4)", WTE, descr="'<i4'"), "has the type I32"),
-    (array("(3,)", b"x" * 9, descr="'|O'"), "two dimensions"),
-    (array("(3,)", b"x" * 9, descr="[('a', '<f4')]"), "two dimensions"),
+    (zip_file([("wte.npy", W)]), "no tensor is called wpe.weight", status.SOURCE_TABLES),
+    (zip_file([("a.npy", W), ("b.npy", P)]), "no tensor is called wte.weight", status.SOURCE_TABLES),
+    (archive(more=[("wte.weight.npy", W)]), "two tensors could be wte", status.SOURCE_TABLES),
+    (array("(12,)", WTE), "two dimensions", status.SOURCE_TABLES),
+    (array("(6, 2)", WTE), "do not fit each other", status.SOURCE_TABLES),
+    (array("(0, 4)", b""), "a table has 1 to", status.SOURCE_TABLES),
+    (array("(3, 4)", WTE, descr="'<i4'"), "has the type I32", status.SOURCE_TABLES),
+    (array("(3,)", b"x" * 9, descr="'|O'"), "two dimensions", status.SOURCE_TABLES),
+    (array("(3,)", b"x" * 9, descr="[('a', '<f4')]"), "two dimensions", status.SOURCE_TABLES),
 ]
 
 GOOD = [
@@ -155,13 +156,16 @@ class Case(test_cli.Case):
 class Malformed(Case):
     def test_flaws(self):
         self.assertGreaterEqual(len(FLAWS), 40)
-        for data, part in FLAWS:
+        for data, part, *want in FLAWS:
             with self.subTest(part, bytes=len(data)):
                 self.write("in.npz", data)
                 _, err = self.run_pack("pack", "in.npz", "-o", "x.gpt2w", code=INPUT)
                 self.assertIn(part, err)
                 self.assertIn("in.npz", err)
                 self.left("in.npz")
+                code, message = status.of("in.npz")
+                self.assertEqual(code, want[0] if want else status.SOURCE, message)
+                self.assertIn(part, message)
 
     def test_cut_off_anywhere(self):
         for data in archive(), deflated(W):

@@ -15,6 +15,7 @@ import tempfile
 import unittest
 
 sys.dont_write_bytecode = True
+import status  # noqa: E402
 import tf_writer as tf  # noqa: E402
 
 PROGRAM = None
@@ -71,12 +72,15 @@ class Case(unittest.TestCase):
 
     EXPECTED = {"wte.weight": ("F32", [5, 4], WTE), "wpe.weight": ("F32", [3, 4], WPE)}
 
-    def refused(self, path, part, code=INPUT, options=()):
+    def refused(self, path, part, code=INPUT, options=(), want=status.SOURCE):
         before = sorted(os.listdir("."))
         _, err = self.run_pack("pack", path, "-o", "no.gpt2w", *options, code=code)
         self.assertIn(part, err)
         self.assertLessEqual(err.count("\n"), 1, err)
         self.assertEqual(sorted(os.listdir(".")), before)
+        found, message = status.of(path)
+        self.assertEqual(found, want, message)
+        self.assertIn(part, message)
 
 
 class Good(Case):
@@ -255,6 +259,7 @@ TABLE = tf.table(GOOD)
 ENTRY = WTE_ENTRY[1]
 BIG = (1 << 64) - 1
 
+# (name, index, part of the message, code if it is not GW_E_SOURCE)
 FLAWS = [
     # the footer
     ("no magic", flip(TABLE, -1), "past the end of the file"),  # then it may be a safetensors file
@@ -364,16 +369,17 @@ FLAWS = [
     ("no shards", head(tf.header(0)), "names 0 data files"),
     ("512 shards", head(tf.header(512)), "names 512 data files"),
     ("-1 shards", head(tf.header(-1)), "names 18446744073709551615 data files"),
-    ("big-endian", head(tf.header(endianness=1)), "big-endian"),
+    ("big-endian", head(tf.header(endianness=1)), "big-endian", status.SOURCE_KIND),
     ("unknown byte order", head(tf.header(endianness=2)), "unknown byte order 2"),
-    ("newer version", head(tf.header(version=tf.number(1, 2) + tf.number(2, 2))), "reader of version 2"),
-    ("bad consumers", head(tf.header(version=tf.number(3, 1))), "must not read"),
+    ("newer version", head(tf.header(version=tf.number(1, 2) + tf.number(2, 2))), "reader of version 2",
+     status.SOURCE_KIND),
+    ("bad consumers", head(tf.header(version=tf.number(3, 1))), "must not read", status.SOURCE_KIND),
     ("version damaged", head(tf.header(version=b"\x08")), "no varint of 64 bits"),
     ("version of the wrong type", head(tf.header(version=tf.text(1, b""))), "wrong wire type"),
     ("version is a number", head(tf.number(1, 1) + tf.number(3, 1)), "wrong wire type"),
     ("shards twice", head(tf.header() + tf.number(1, 1)), "there twice"),
     ("header cut off", head(tf.header()[:-1]), "past the end of its message"),
-    ("first format", head(tf.text(1, b"meta")), "TensorFlow's first format"),
+    ("first format", head(tf.text(1, b"meta")), "TensorFlow's first format", status.SOURCE_KIND),
 
     # an entry
     ("entry empty", changed(b"model/wte", b""), "unknown number 0"),
@@ -441,10 +447,10 @@ class Bad(Case):
         self.write("m/a.data-00000-of-00001", DATA)
         self.write("m/a.index", TABLE)
         self.assertEqual(self.values("m/a"), self.EXPECTED)
-        for name, index, part in FLAWS:
+        for name, index, part, *code in FLAWS:
             with self.subTest(name):
                 self.write("m/a.index", index)
-                self.refused("m/a", part)
+                self.refused("m/a", part, want=code[0] if code else status.SOURCE)
 
     def test_flaws_of_data(self):
         self.write("m/a.index", TABLE)
@@ -520,10 +526,10 @@ class Bad(Case):
         self.refused("m", "several checkpoints (a.index, b.index, ...)")
         for name in "abc":
             os.remove(f"m/{name}.index")
-        self.refused("m", "neither model.safetensors nor")
-        self.refused("m/a", "No such file", code=IO)
+        self.refused("m", "neither model.safetensors nor", want=status.SOURCE_KIND)
+        self.refused("m/a", "No such file", code=IO, want=status.IO)
         os.mkdir("m/d.index")
-        self.refused("m", "a directory")
+        self.refused("m", "a directory", want=status.NOT_FILE)
 
 
 if __name__ == "__main__":

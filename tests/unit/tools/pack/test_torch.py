@@ -12,6 +12,7 @@ import sys
 import unittest
 import zipfile
 
+import status
 import test_cli
 from test_cli import DONE, INPUT, floats, read_safetensors
 from torch_files import *
@@ -205,7 +206,7 @@ def extra(kind, data):
 BIG = bytes(20 << 20)
 DESCRIPTOR = struct.pack("<4sIII", b"PK\7\x08", zlib.crc32(WTE), len(WTE), len(WTE))
 
-# (bytes, part of the message)
+# (bytes, part of the message, code if it is not GW_E_SOURCE)
 ARCHIVES = [
     (archive()[:-1], "no end record"),
     (archive()[:200], "no end record"),
@@ -295,10 +296,11 @@ ARCHIVES = [
     (archive(more=[("archive/byteorder", b"little\0")]), "big-endian"),
     (archive(more=[("archive/byteorder", b"little" * 9)]), "over this program's limit"),
     (archive(more=[("archive/byteorder", b"little", {"crc": 1})]), "does not have the CRC"),
-    (archive(more=[("archive/constants.pkl", b"")]), "a TorchScript archive"),
-    (zip_file([]), "neither one of PyTorch"),
-    (zip_file([("x", b"x")]), "neither one of PyTorch"),
-    (zip_file([("a/x", b"x"), ("b/data.pkl", GOOD)]), "neither one of PyTorch"),
+    (archive(more=[("archive/constants.pkl", b"")]), "a TorchScript archive",
+     status.SOURCE_KIND),
+    (zip_file([]), "neither one of PyTorch", status.SOURCE_KIND),
+    (zip_file([("x", b"x")]), "neither one of PyTorch", status.SOURCE_KIND),
+    (zip_file([("a/x", b"x"), ("b/data.pkl", GOOD)]), "neither one of PyTorch", status.SOURCE_KIND),
 ]
 
 ELEMENTS = [("0", WTE, 6), ("1", WPE, 4)]
@@ -349,7 +351,7 @@ LEGACY = [
 
 
 class Case(test_cli.Case):
-    def refused(self, data, part, name="x.pt"):
+    def refused(self, data, part, name="x.pt", want=status.SOURCE):
         self.write(name, data)
         for old_name in set(os.listdir(".")) - {name}:
             os.unlink(old_name)
@@ -360,6 +362,9 @@ class Case(test_cli.Case):
         self.assertNotIn("\x1b", err)
         self.assertIn(part, err)
         self.left(name)
+        code, message = status.of(name)
+        self.assertEqual(code, want, message)
+        self.assertIn(part, message)
 
     def tables(self, data, wte, wpe, name="x.pt", dtype=("F32", "F32")):
         """What is packed of a file, bit for bit."""
@@ -377,6 +382,10 @@ class Case(test_cli.Case):
 
 
 class Malformed(Case):
+    def test_enough_flaws(self):
+        self.assertGreaterEqual(len(PICKLES) + len(ARCHIVES), 40)
+        self.assertGreaterEqual(len(LEGACY), 30)  # and the pickles, once more
+
     def test_pickles_in_archives(self):
         for pickle, part in PICKLES:
             with self.subTest(part, pickle=pickle[:80]):
@@ -391,9 +400,9 @@ class Malformed(Case):
                 self.refused(legacy(pickle, ELEMENTS), part)
 
     def test_archives(self):
-        for data, part in ARCHIVES:
+        for data, part, *code in ARCHIVES:
             with self.subTest(part, bytes=len(data)):
-                self.refused(data, part)
+                self.refused(data, part, want=code[0] if code else status.SOURCE)
 
     def test_old_files(self):
         for data, part in LEGACY:
@@ -444,7 +453,8 @@ class Malformed(Case):
                     self.run_pack("info", "x.pt", code=INPUT)
 
     def test_not_a_checkpoint(self):
-        self.refused(b"\x80\4\x95\x10\0\0\0\0\0\0\0}", "a Python pickle")
+        self.refused(b"\x80\4\x95\x10\0\0\0\0\0\0\0}", "a Python pickle",
+                     want=status.SOURCE_KIND)
 
 
 class Values(Case):
