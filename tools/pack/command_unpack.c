@@ -117,7 +117,7 @@ static void pack_unpack_say_done(const struct pack_unpack *unpack, const struct 
 	for (uint32_t i = 0; i < pack->superblock.n_tensors; i++)
 		n_int8 += pack->tensors[i].dtype == GW_I8;
 	if (n_int8)
-		tool_say("note: %u of int8 rows, written as F32: each int8 times its row's scale",
+		tool_say("note: %u tensors of int8 rows are written as F32, each int8 times its row's scale",
 			 n_int8);
 	if (!unpack->quiet)
 		tool_say("%s: %u tensors of %s, content id %s",

@@ -242,7 +242,7 @@ class Q8(test_cli.Case):
     def test_unpack(self):
         self.run_pack("pack", self.source(), "-o", "a", "--dtype", "q8")
         _, err = self.run_pack("unpack", "a", "-o", "back")
-        self.assertIn("note: 2 of int8 rows, written as F32: each int8 times its row's scale\n", err)
+        self.assertIn("note: 2 tensors of int8 rows are written as F32, each int8 times its row's scale\n", err)
         self.run_pack("unpack", "a", "-o", "back.npz", "--to", "npz")
         for name, x in ("wte.weight", self.wte), ("wpe.weight", self.wpe):
             want = multiply(*quantise(x))
