@@ -86,6 +86,16 @@ int gw_block_decode(struct gw_block_decoder *decoder, unsigned dtype, const uint
 		    size_t stored_bytes, uint8_t *out_raw, size_t raw_bytes,
 		    struct gw_error *error);
 
+/*
+ * The same for memory that nobody reads soon, an image of many blocks: out_raw is written past the
+ * caches, which spares reading it first, and because of that *out_digest gets the raw bytes' XXH3-64
+ * on the way (NULL: not wanted). Fast where out_raw is on a multiple of 64, right everywhere. After a
+ * failure *out_digest is untouched.
+ */
+int gw_block_decode_far(struct gw_block_decoder *decoder, unsigned dtype, const uint8_t *stored,
+			size_t stored_bytes, uint8_t *out_raw, size_t raw_bytes,
+			uint64_t *out_digest, struct gw_error *error);
+
 /* What a tensor's planes consist of, the top byte's plane first; begins as zeros, adds up over blocks. */
 struct gw_block_histogram {
 	uint64_t counts[GW_BLOCK_MAX_PLANES][256];

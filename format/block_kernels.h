@@ -10,15 +10,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct gw_block_join {
+	/* [n] f32 from its top bytes and the other three of each element, low byte first */
+	void (*packed)(uint8_t *out, const uint8_t *top, const uint8_t *rest, size_t n);
+	/* [n] elements of 4 and of 2 bytes from as many planes */
+	void (*four)(uint8_t *out, const uint8_t *const planes[4], size_t n);
+	void (*two)(uint8_t *out, const uint8_t *const planes[2], size_t n);
+};
+
 struct gw_block_kernels {
 	const char *name;
-	/* [n] f32 from its top bytes and the other three of each element, low byte first */
-	void (*join_packed)(uint8_t *out, const uint8_t *top, const uint8_t *rest, size_t n);
-	/* [n] elements of 4 and of 2 bytes from as many planes */
-	void (*join4)(uint8_t *out, const uint8_t *const planes[4], size_t n);
-	void (*join2)(uint8_t *out, const uint8_t *const planes[2], size_t n);
+	/* [1]: out, on a multiple of 64, is written past the caches where the processor can */
+	struct gw_block_join join[2];
 	/* plane[i] += plane[i - distance] for i from distance on; distance >= 64 */
 	void (*sum)(uint8_t *plane, size_t n, size_t distance);
+	/* copies n bytes likewise past the caches */
+	void (*stream)(uint8_t *out, const uint8_t *in, size_t n);
 };
 
 extern const struct gw_block_kernels gw_block_kernels_portable;

@@ -4,13 +4,20 @@
  *   KERNELS, KERNELS_NAME   the name of its struct gw_block_kernels, and as a string
  *   STEP                    elements that its vector functions join at once
  *   JOIN_PACKED_READS       bytes of rest that vector_join_packed reads, at least 3 × STEP
- *   vector_join_packed(out, top, rest), vector_join4(out, planes, at), vector_join2(out, planes, at)
+ *   vector_join_packed(out, top, rest, far), vector_join4(out, planes, at, far),
+ *   vector_join2(out, planes, at, far)   far, a constant: stored past the caches, out on 64 bytes
+ *   sum64(plane, distance)  adds the 64 bytes at plane - distance to those at plane
+ *   stream64(out, in)       copies 64 bytes past the caches, out on a multiple of 64
+ *   stream_end()            after the last of them
  * The remainder of a plane, and all of it where STEP is 0, is joined one element at a time.
  */
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "format/block_kernels.h"
+
+#define INLINE static inline __attribute__((always_inline))
 
 /* Rotates right by one and stores; the processors this runs on are little-endian. */
 static inline void put4(uint8_t *out, uint32_t rotated)
@@ -27,21 +34,23 @@ static inline void put2(uint8_t *out, uint32_t rotated)
 	memcpy(out, &bits, 2);
 }
 
-static void join_packed(uint8_t *restrict out, const uint8_t *restrict top,
-			const uint8_t *restrict rest, size_t n)
+INLINE void join_packed(uint8_t *restrict out, const uint8_t *restrict top,
+			const uint8_t *restrict rest, size_t n, bool far)
 {
 	size_t i = 0;
 
 #if STEP
 	for (; 3 * (n - i) >= JOIN_PACKED_READS; i += STEP)
-		vector_join_packed(out + 4 * i, top + i, rest + 3 * i);
+		vector_join_packed(out + 4 * i, top + i, rest + 3 * i, far);
 #endif
 	for (; i < n; i++)
 		put4(out + 4 * i, (uint32_t)top[i] << 24 | (uint32_t)rest[3 * i + 2] << 16 |
 					  (uint32_t)rest[3 * i + 1] << 8 | rest[3 * i]);
+	if (far)
+		stream_end();
 }
 
-static void join4(uint8_t *restrict out, const uint8_t *const planes[4], size_t n)
+INLINE void join4(uint8_t *restrict out, const uint8_t *const planes[4], size_t n, bool far)
 {
 	const uint8_t *restrict a = planes[0], *restrict b = planes[1];
 	const uint8_t *restrict c = planes[2], *restrict d = planes[3];
@@ -49,48 +58,73 @@ static void join4(uint8_t *restrict out, const uint8_t *const planes[4], size_t 
 
 #if STEP
 	for (; n - i >= STEP; i += STEP)
-		vector_join4(out + 4 * i, planes, i);
+		vector_join4(out + 4 * i, planes, i, far);
 #endif
 	for (; i < n; i++)
-		put4(out + 4 * i, (uint32_t)a[i] << 24 | (uint32_t)b[i] << 16 |
-					  (uint32_t)c[i] << 8 | d[i]);
+		put4(out + 4 * i,
+		     (uint32_t)a[i] << 24 | (uint32_t)b[i] << 16 | (uint32_t)c[i] << 8 | d[i]);
+	if (far)
+		stream_end();
 }
 
-static void join2(uint8_t *restrict out, const uint8_t *const planes[2], size_t n)
+INLINE void join2(uint8_t *restrict out, const uint8_t *const planes[2], size_t n, bool far)
 {
 	const uint8_t *restrict a = planes[0], *restrict b = planes[1];
 	size_t i = 0;
 
 #if STEP
 	for (; n - i >= STEP; i += STEP)
-		vector_join2(out + 2 * i, planes, i);
+		vector_join2(out + 2 * i, planes, i, far);
 #endif
 	for (; i < n; i++)
 		put2(out + 2 * i, (uint32_t)a[i] << 8 | b[i]);
+	if (far)
+		stream_end();
 }
+
+#define FAR_AND_NEAR(suffix, far)                                                               \
+	static void join_packed_##suffix(uint8_t *out, const uint8_t *top, const uint8_t *rest, \
+					 size_t n)                                              \
+	{                                                                                       \
+		join_packed(out, top, rest, n, far);                                            \
+	}                                                                                       \
+	static void join4_##suffix(uint8_t *out, const uint8_t *const planes[4], size_t n)      \
+	{                                                                                       \
+		join4(out, planes, n, far);                                                     \
+	}                                                                                       \
+	static void join2_##suffix(uint8_t *out, const uint8_t *const planes[2], size_t n)      \
+	{                                                                                       \
+		join2(out, planes, n, far);                                                     \
+	}
+FAR_AND_NEAR(near, false)
+FAR_AND_NEAR(far, true)
+#undef FAR_AND_NEAR
 
 /* Sixty-four at a time depend on nothing among themselves, whatever the distance allowed. */
 static void sum(uint8_t *plane, size_t n, size_t distance)
 {
 	size_t i = distance;
 
-	for (; n >= 64 && i <= n - 64; i += 64) {
-		uint8_t before[64], here[64];
-
-		memcpy(before, plane + i - distance, 64);
-		memcpy(here, plane + i, 64);
-		for (size_t k = 0; k < 64; k++)
-			here[k] = (uint8_t)(here[k] + before[k]);
-		memcpy(plane + i, here, 64);
-	}
+	for (; n >= 64 && i <= n - 64; i += 64)
+		sum64(plane + i, distance);
 	for (; i < n; i++)
 		plane[i] = (uint8_t)(plane[i] + plane[i - distance]);
 }
 
+static void stream(uint8_t *restrict out, const uint8_t *restrict in, size_t n)
+{
+	size_t i = 0;
+
+	for (; n - i >= 64; i += 64)
+		stream64(out + i, in + i);
+	memcpy(out + i, in + i, n - i);
+	stream_end();
+}
+
 const struct gw_block_kernels KERNELS = {
 	.name = KERNELS_NAME,
-	.join_packed = join_packed,
-	.join4 = join4,
-	.join2 = join2,
+	.join = { { join_packed_near, join4_near, join2_near },
+		  { join_packed_far, join4_far, join2_far } },
 	.sum = sum,
+	.stream = stream,
 };

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "format/block_kernels.h"
-#include "format/bytes.h"
+#include "format/digest.h"
 #include "format/dtype.h"
 #include "tests/support/fixture.h"
 
@@ -102,7 +102,7 @@ static void (*const fills[])(uint8_t *raw, size_t bytes, unsigned dtype) = {
 #define N_FILLS (sizeof fills / sizeof fills[0])
 
 /* Elements: around the steps of the vector loops and the sizes of zstd's header fields. */
-static const size_t counts[] = { 1,   2,   3,   31,  32,  33,   63,	  64,	 65,
+static const size_t counts[] = { 1,   2,   3,   31,  32,  33,   63,        64,    65,
 				 100, 255, 256, 257, 511, 4095, 65536 - 1, 65536, 1 << 18 };
 
 static struct gw_block_encoder *encoder;
@@ -141,24 +141,44 @@ static uint8_t *encode(unsigned dtype, uint64_t row_bytes, const uint8_t *raw, s
 	return stored;
 }
 
+/* By each of the decoder's ways; misplaced bytes beyond the block would show. */
+static void check_decoded(unsigned dtype, const uint8_t *stored, size_t stored_bytes,
+			  const uint8_t *raw, size_t bytes)
+{
+	uint8_t *back = aligned_alloc(64, (bytes + 2 * GUARD + 63) / 64 * 64);
+
+	ck_assert_ptr_nonnull(back);
+	for (unsigned way = 0; way < 5; way++) {
+		uint8_t *to = back + way % 2;
+		uint64_t digest = 0;
+		int r;
+
+		memset(back, 0xa5, bytes + GUARD + 1);
+		if (way == 0)
+			r = gw_block_decode(decoder, dtype, stored, stored_bytes, to, bytes,
+					    &error);
+		else
+			r = gw_block_decode_far(decoder, dtype, stored, stored_bytes, to, bytes,
+						way > 2 ? &digest : NULL, &error);
+		ck_assert_code(error, r, 0);
+		ck_assert_int_eq(memcmp(to, raw, bytes), 0);
+		if (way > 2)
+			ck_assert_uint_eq(digest, gw_hash64(raw, bytes));
+		for (size_t i = 0; i < GUARD; i++)
+			ck_assert_uint_eq(to[bytes + i], 0xa5);
+	}
+	free(back);
+}
+
 static void check_round_trip(unsigned dtype, uint64_t row_bytes, const uint8_t *raw, size_t bytes)
 {
 	size_t stored_bytes, again_bytes;
 	uint8_t *stored = encode(dtype, row_bytes, raw, bytes, &stored_bytes);
 	uint8_t *again = encode(dtype, row_bytes, raw, bytes, &again_bytes);
-	uint8_t *back = malloc(bytes + GUARD);
 
-	ck_assert_ptr_nonnull(back);
-	memset(back, 0xa5, bytes + GUARD);
-	ck_assert_code(error,
-		       gw_block_decode(decoder, dtype, stored, stored_bytes, back, bytes, &error),
-		       0);
-	ck_assert_int_eq(memcmp(back, raw, bytes), 0);
-	for (size_t i = 0; i < GUARD; i++)
-		ck_assert_uint_eq(back[bytes + i], 0xa5);
+	check_decoded(dtype, stored, stored_bytes, raw, bytes);
 	ck_assert_uint_eq(again_bytes, stored_bytes);
 	ck_assert_int_eq(memcmp(again, stored, stored_bytes), 0);
-	free(back);
 	free(again);
 	free(stored);
 }
@@ -279,43 +299,57 @@ START_TEST(levels_decode_alike)
 }
 END_TEST
 
+/* One set's loops against the portable ones; far: out is on a multiple of 64. */
+static void check_join(const struct gw_block_kernels *kernels, int far, size_t n, const uint8_t *in)
+{
+	static _Alignas(64) uint8_t out[4 * 300 + GUARD];
+	static uint8_t expected[4 * 300];
+	const struct gw_block_join *portable = &gw_block_kernels_portable.join[0];
+	/* exactly n elements each, so that a sanitizer sees a read past the end */
+	uint8_t *top = malloc(n + !n), *rest = malloc(3 * n + !n);
+	const uint8_t *planes[4] = { top, rest, rest + n, rest + 2 * n };
+
+	ck_assert(top != NULL && rest != NULL);
+	memcpy(top, in, n);
+	memcpy(rest, in + n, 3 * n);
+	memset(out, 0xa5, sizeof out);
+	portable->packed(expected, top, rest, n);
+	kernels->join[far].packed(out, top, rest, n);
+	ck_assert_int_eq(memcmp(out, expected, 4 * n), 0);
+	portable->four(expected, planes, n);
+	kernels->join[far].four(out, planes, n);
+	ck_assert_int_eq(memcmp(out, expected, 4 * n), 0);
+	ck_assert_uint_eq(out[4 * n], 0xa5);
+	portable->two(expected, planes, n);
+	kernels->join[far].two(out, planes, n);
+	ck_assert_int_eq(memcmp(out, expected, 2 * n), 0);
+	memset(out, 0xa5, sizeof out);
+	kernels->stream(out, rest, 3 * n);
+	ck_assert_int_eq(memcmp(out, rest, 3 * n), 0);
+	ck_assert_uint_eq(out[3 * n], 0xa5);
+	free(top);
+	free(rest);
+}
+
 START_TEST(kernels_agree)
 {
-	static uint8_t in[4 * 300 + 3], expected[4 * 300], out[4 * 300 + GUARD];
+	static uint8_t in[4 * 300], expected[300], out[300];
 	const struct gw_block_kernels *kernels = gw_block_kernels_at((size_t)_i);
-	const struct gw_block_kernels *portable = &gw_block_kernels_portable;
 
 	if (!kernels)
 		return;
 	fill_random(in, sizeof in, 1);
 	for (size_t n = 0; n <= 300; n++) {
-		/* exactly n elements each, so that a sanitizer sees a read past the end */
-		uint8_t *top = malloc(n + 1), *rest = malloc(3 * n + 1);
-		const uint8_t *planes[4] = { top, rest, rest + n, rest + 2 * n };
-
-		memcpy(top, in, n);
-		memcpy(rest, in + n, 3 * n);
-		memset(out, 0xa5, sizeof out);
-		portable->join_packed(expected, top, rest, n);
-		kernels->join_packed(out, top, rest, n);
-		ck_assert_int_eq(memcmp(out, expected, 4 * n), 0);
-		portable->join4(expected, planes, n);
-		kernels->join4(out, planes, n);
-		ck_assert_int_eq(memcmp(out, expected, 4 * n), 0);
-		ck_assert_uint_eq(out[4 * n], 0xa5);
-		portable->join2(expected, planes, n);
-		kernels->join2(out, planes, n);
-		ck_assert_int_eq(memcmp(out, expected, 2 * n), 0);
+		check_join(kernels, 0, n, in);
+		check_join(kernels, 1, n, in);
 		for (size_t distance = 64; distance < n; distance += 13) {
-			memcpy(expected, rest, n);
+			memcpy(expected, in, n);
 			for (size_t i = distance; i < n; i++)
 				expected[i] = (uint8_t)(expected[i] + expected[i - distance]);
-			memcpy(out, rest, n);
+			memcpy(out, in, n);
 			kernels->sum(out, n, distance);
 			ck_assert_int_eq(memcmp(out, expected, n), 0);
 		}
-		free(top);
-		free(rest);
 	}
 }
 END_TEST
