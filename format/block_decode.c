@@ -186,6 +186,9 @@ static int read_planes(const uint8_t *stored, size_t stored_bytes, struct plane 
 	uint64_t at = GW_BLOCK_HEADER_BYTES + GW_PLANE_HEADER_BYTES * n_planes;
 	int r;
 
+	if (at > stored_bytes)
+		return gw_fail(error, GW_E_BLOCK_CODE, stored_bytes,
+			       "a stored block ends in its header");
 	for (unsigned i = 0; i < n_planes; i++) {
 		uint64_t header = GW_BLOCK_HEADER_BYTES + GW_PLANE_HEADER_BYTES * i;
 		struct plane *plane = &planes[i];
@@ -194,9 +197,6 @@ static int read_planes(const uint8_t *stored, size_t stored_bytes, struct plane 
 		plane->at = header;
 		plane->kind = gw_get_u8(&bytes, header);
 		plane->bytes = gw_get_u32(&bytes, header + 1);
-		if (bytes.overrun)
-			return gw_fail(error, GW_E_BLOCK_CODE, stored_bytes,
-				       "a stored block ends in its header");
 		r = check_plane(plane, sizes[i], error);
 		if (r)
 			return r;

@@ -52,7 +52,7 @@ static const struct forgery forgeries[] = {
 	/* its planes */
 	BAD("no header", GW_I8, 64, 1, 1),
 	BAD("header cut", GW_I8, 64, 5, 1, 1, 1, 0, 0),
-	BAD("second header cut", GW_BF16, 64, 11, 1, PLANE(1, 1)),
+	BAD("second header cut", GW_BF16, 64, 6, 1, PLANE(1, 1)),
 	BAD("kind 4", GW_I8, 64, 1, 1, PLANE(4, 1), 7),
 	BAD("second plane of kind 255", GW_BF16, 64, 6, 1, PLANE(1, 1), PLANE(255, 1), 7, 7),
 	BAD("constant, no byte", GW_I8, 64, 1, 1, PLANE(1, 0)),
