@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* seeds pack FOLDER | seeds wire FOLDER: writes small valid packs, or one message of every type. */
+/*
+ * seeds pack|wire|block FOLDER: writes small valid packs, one message of every type, or stored blocks
+ * with the head that fuzz_block.c gives them.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "format/block.h"
+#include "format/bytes.h"
 #include "format/wire.h"
 #include "tests/support/fixture.h"
 
@@ -77,12 +82,42 @@ START_TEST(messages)
 }
 END_TEST
 
+/* Of every dtype: values with few exponents, one value, and bytes that do not shrink. */
+START_TEST(blocks)
+{
+	static const char *const names[] = { "few", "one", "any" };
+	uint8_t raw[1200], out[4 + GW_BLOCK_BOUND(sizeof raw)];
+	struct gw_block_encoder *encoder;
+
+	ck_assert_int_eq(gw_block_encoder_new(1, &encoder, NULL), 0);
+	for (unsigned i = 0; i < 12; i++) {
+		unsigned dtype = GW_F32 + i % 4, width = gw_block_width(dtype);
+		struct gw_bytes head = gw_bytes_write(out, 4);
+		size_t bytes;
+		char name[32];
+
+		for (size_t k = 0; k < sizeof raw; k++)
+			raw[k] = i / 4 == 1 ? 0x3c : (uint8_t)(k * k * k * 0x9e37 >> 7);
+		for (size_t k = width - 1; i / 4 == 0 && k < sizeof raw; k += width)
+			raw[k] = 0x3b + raw[k] % 3;
+		gw_put_u8(&head, 0, (uint8_t)(i % 4));
+		gw_put(&head, 1, sizeof raw - width, 3);
+		ck_assert_int_eq(gw_block_encode(encoder, dtype, 300, raw, sizeof raw, out + 4,
+						 sizeof out - 4, &bytes, NULL),
+				 0);
+		snprintf(name, sizeof name, "%s-%u", names[i / 4], dtype);
+		fixture_write(fixture_path(folder, name), out, 4 + bytes);
+	}
+	gw_block_encoder_free(encoder);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	Suite *suite = suite_create("seeds");
 
 	if (argc != 3) {
-		fprintf(stderr, "seeds pack|wire FOLDER\n");
+		fprintf(stderr, "seeds pack|wire|block FOLDER\n");
 		return EXIT_FAILURE;
 	}
 	folder = argv[2];
@@ -93,5 +128,6 @@ int main(int argc, char **argv)
 	/* argv[1] chooses the case */
 	tcase_add_test(fixture_case(suite, "pack"), packs);
 	tcase_add_test(fixture_case(suite, "wire"), messages);
+	tcase_add_test(fixture_case(suite, "block"), blocks);
 	return fixture_main(suite);
 }
