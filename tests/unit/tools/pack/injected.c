@@ -92,15 +92,15 @@ WRAP(int, inflate, z_stream *z, int flush)
 	return fails(INJECTED_MEMORY) ? Z_MEM_ERROR : __real_inflate(z, flush);
 }
 
-/* Nothing here makes files, so that there is no mode to hand on. */
 WRAP(int, openat64, int folder_fd, const char *path, int flags, ...)
 {
 	return fails(INJECTED_OPEN) ? -1 : __real_openat64(folder_fd, path, flags);
 }
 
+/* Only temporary files are made. */
 WRAP(int, open64, const char *path, int flags, ...)
 {
-	return fails(INJECTED_OPEN) ? -1 : __real_open64(path, flags);
+	return fails(INJECTED_OPEN) ? -1 : __real_open64(path, flags, 0600);
 }
 
 WRAP(DIR *, fdopendir, int fd)
