@@ -399,6 +399,8 @@ START_TEST(kind_is_named)
 }
 END_TEST
 
+#define MAP(members) "{\"weight_map\":{" members "}}"
+
 static const struct {
 	const char *index;
 	int code;
@@ -420,6 +422,47 @@ static const struct {
 	{ "{\"weight_map\":{\"wte.weight\":\"folder\"}}", GW_E_SOURCE, "is a directory" },
 	{ "{\"weight_map\":{\"wte.weight\":\"bad.st\"}}", GW_E_SOURCE, "has only 1 bytes" },
 	{ "{\"weight_map\":{\"a\":\"1.st\",\"a\":\"1.st\"}}", GW_E_SOURCE, "duplicate" },
+	{ MAP("\"a\":\"1.st\",\"\\u0061\":\"1.st\""), GW_E_SOURCE, "duplicate" },
+	{ "{\"weight_map\":{\"wte.weight\":\"1.st\"},\"weight_map\":{}}", GW_E_SOURCE, "duplicate" },
+	/* the text */
+	{ "{", GW_E_SOURCE, "malformed JSON" },
+	{ "{}", GW_E_SOURCE, "no weight_map" },
+	{ "{\"weight_map\":null}", GW_E_SOURCE, "no weight_map" },
+	{ "{\"weight_map\":\"1.st\"}", GW_E_SOURCE, "no weight_map" },
+	{ "{\"weight_map\":3}", GW_E_SOURCE, "no weight_map" },
+	{ "{\"Weight_map\":{\"wte.weight\":\"1.st\"}}", GW_E_SOURCE, "no weight_map" },
+	{ "{\"metadata\":{\"weight_map\":{}}}", GW_E_SOURCE, "no weight_map" },
+	{ MAP("\"wte.weight\":\"1.st\"") "x", GW_E_SOURCE, "malformed JSON" },
+	{ MAP("\"wte.weight\":\"1.st\"") "{}", GW_E_SOURCE, "malformed JSON" },
+	{ MAP("\"wte.weight\":\"1.st\","), GW_E_SOURCE, "malformed JSON" },
+	{ MAP("\"wte.weight\" \"1.st\""), GW_E_SOURCE, "malformed JSON" },
+	{ MAP("wte:\"1.st\""), GW_E_SOURCE, "malformed JSON" },
+	{ MAP("\"\xff\":\"1.st\""), GW_E_SOURCE, "malformed JSON" },
+	{ MAP("\"a\\u0000\":\"1.st\""), GW_E_SOURCE, "malformed JSON" },
+	{ MAP("\"wte.weight\":\"1.st\\u0000\""), GW_E_SOURCE, "malformed JSON" },
+	{ MAP("\"wte.weight\":\"\xff\""), GW_E_SOURCE, "malformed JSON" },
+	{ MAP("\"wte.weight\":1e400"), GW_E_SOURCE, "malformed JSON" },
+	/* files */
+	{ MAP("\"wte.weight\":null"), GW_E_SOURCE, "no string" },
+	{ MAP("\"wte.weight\":true"), GW_E_SOURCE, "no string" },
+	{ MAP("\"wte.weight\":[\"1.st\"]"), GW_E_SOURCE, "no string" },
+	{ MAP("\"wte.weight\":{\"file\":\"1.st\"}"), GW_E_SOURCE, "no string" },
+	{ MAP("\"a\\u001b\":1"), GW_E_SOURCE, "\"a\\x1b\" a file that is no string" },
+	{ MAP("\"wte.weight\":\"folder/1.st\""), GW_E_SOURCE, "not a plain name" },
+	{ MAP("\"wte.weight\":\"./1.st\""), GW_E_SOURCE, "not a plain name" },
+	{ MAP("\"wte.weight\":\"/\""), GW_E_SOURCE, "not a plain name" },
+	{ MAP("\"wte.weight\":\"1.st/\""), GW_E_SOURCE, "not a plain name" },
+	{ MAP("\"wte.weight\":\"\\u001b[31m\""), GW_E_SOURCE, "cannot open \\x1b[31m" },
+	{ MAP("\"wte.weight\":\"1.ST\""), GW_E_SOURCE, "missing: cannot open 1.ST" },
+	{ MAP("\"wte.weight\":\"1.st \""), GW_E_SOURCE, "missing: cannot open 1.st " },
+	/* what they hold */
+	{ MAP("\"wte.weight\":\"1.st\",\"wpe.weight\":\"1.st\""), GW_E_SOURCE,
+	  "\"wpe.weight\" is missing in 1.st" },
+	{ MAP("\"wte.weight\":\"1.st\",\"x\":\"2.st\""), GW_E_SOURCE, "\"x\" is missing in 2.st" },
+	{ MAP("\"wte\":\"1.st\""), GW_E_SOURCE, "\"wte\" is missing in 1.st" },
+	{ MAP("\"\":\"1.st\""), GW_E_SOURCE, "\"\" is missing in 1.st" },
+	{ MAP("\"wte.weight\":\"1.st\",\"wpe.weight\":\"bad.st\""), GW_E_SOURCE,
+	  "bad.st has only 1 bytes" },
 };
 
 START_TEST(index_is_checked)

@@ -10,6 +10,7 @@ import struct
 import sys
 import unittest
 
+import status
 import test_cli
 from test_cli import INPUT, floats, read_safetensors, safetensors
 from torch_files import *
@@ -35,11 +36,13 @@ ONE, TWO = shard("wte.weight", T_WTE, WTE), shard("wpe.weight", T_WPE, WPE)
 HEADER = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}\n"
 ARRAY = b"\x93NUMPY\1\0" + struct.pack("<H", len(HEADER)) + HEADER + b"abcd"
 
-# (index, 1.bin, 2.bin, part of the message)
+KIND = status.SOURCE_KIND
+
+# (index, 1.bin, 2.bin, part of the message, code if it is not GW_E_SOURCE)
 FLAWS = [
     # the index
     (b"{", ONE, TWO, "malformed JSON at offset 1"),
-    (b"[]", ONE, TWO, "is a text"),
+    (b"[]", ONE, TWO, "is a text", KIND),
     (b"{}", ONE, TWO, "has no weight_map"),
     (b'{"weight_map": 3}', ONE, TWO, "has no weight_map"),
     (b'{"weight_map": {}}', ONE, TWO, "weight_map is empty"),
@@ -62,25 +65,30 @@ FLAWS = [
     (index_of(wte_weight="folder"), ONE, TWO, "folder is a directory"),
     (index_of(wte_weight="fifo"), ONE, TWO, "fifo is a FIFO"),
     (index_of(wte_weight="loop"), ONE, TWO, "cannot open loop"),
-    (index_of(wte_weight="1.bin", wpe_weight=INDEX), ONE, TWO, "is a JSON text, where a shard of"),
+    (index_of(wte_weight="1.bin", wpe_weight=INDEX), ONE, TWO, "is a JSON text, where a shard of",
+     KIND),
     ({"weight_map": {str(i): f"{i}.bin" for i in range(600)}}, ONE, TWO, "cannot open 0.bin"),
     # what the shards hold
     (index_of(wte_weight="2.bin", wpe_weight="2.bin"), ONE, TWO,
      "\"wte.weight\" is missing in 2.bin"),
     (index_of(wte_weight="1.bin", wpe_weight="2.bin", x="2.bin"), ONE, TWO,
      "\"x\" is missing in 2.bin"),
-    (GOOD, ONE, b"", "2.bin, which is an empty file, where a shard of PyTorch belongs"),
+    (GOOD, ONE, b"", "2.bin, which is an empty file, where a shard of PyTorch belongs", KIND),
     (GOOD, b"", TWO, "1.bin has only 0 bytes"),
-    (GOOD, ONE, safetensors([("wpe.weight", "F32", [2, 2], WPE)]), "2.bin, which is a safetensors"),
-    (GOOD, safetensors([("wte.weight", "F32", [3, 2], WTE)]), TWO, "2.bin, which is a zip archive"),
-    (GOOD, ONE, b"version https://git-lfs.github.com/spec/v1\n", "2.bin, which is a Git LFS pointer"),
-    (GOOD, b"version https://git-lfs.github.com/spec/v1\n", TWO, "1.bin, which is a Git LFS pointer"),
-    (GOOD, ONE, b"<!DOCTYPE html>", "2.bin, which is an HTML page"),
-    (GOOD, ONE, b"GGUF\3\0\0\0", "2.bin, which is a GGUF file"),
-    (GOOD, ONE, zip_file([("wpe.weight.npy", ARRAY)]), "2.bin, which is an archive of NumPy"),
-    (GOOD, ONE, zip_file([("x", b"x")]), "2.bin is a zip archive, but neither"),
+    (GOOD, ONE, safetensors([("wpe.weight", "F32", [2, 2], WPE)]), "2.bin, which is a safetensors",
+     KIND),
+    (GOOD, safetensors([("wte.weight", "F32", [3, 2], WTE)]), TWO, "2.bin, which is a zip archive",
+     KIND),
+    (GOOD, ONE, b"version https://git-lfs.github.com/spec/v1\n", "2.bin, which is a Git LFS pointer",
+     KIND),
+    (GOOD, b"version https://git-lfs.github.com/spec/v1\n", TWO, "1.bin, which is a Git LFS pointer",
+     KIND),
+    (GOOD, ONE, b"<!DOCTYPE html>", "2.bin, which is an HTML page", KIND),
+    (GOOD, ONE, b"GGUF\3\0\0\0", "2.bin, which is a GGUF file", KIND),
+    (GOOD, ONE, zip_file([("wpe.weight.npy", ARRAY)]), "2.bin, which is an archive of NumPy", KIND),
+    (GOOD, ONE, zip_file([("x", b"x")]), "2.bin is a zip archive, but neither", KIND),
     (GOOD, ONE, TWO[:-1], "2.bin: no end record"),
-    (GOOD, ONE, b"\x80\4\x95\x10\0\0\0\0\0\0\0}", "2.bin, which is a Python pickle"),
+    (GOOD, ONE, b"\x80\4\x95\x10\0\0\0\0\0\0\0}", "2.bin, which is a Python pickle", KIND),
     (GOOD, ONE, shard("wpe.weight", call(name_of("os", "system"), text("id")), WPE),
      "2.bin: data.pkl: opcode GLOBAL names os.system"),
     (GOOD, ONE, zipped(PROTO + dictionary(("wpe.weight", T_WPE)) + b".", [("0", WPE)],
@@ -114,7 +122,7 @@ class Case(test_cli.Case):
 class Malformed(Case):
     def test_flaws(self):
         self.assertGreaterEqual(len(FLAWS), 40)
-        for index, one, two, part in FLAWS:
+        for index, one, two, part, *want in FLAWS:
             with self.subTest(part):
                 self.model(index, one, two)
                 for name in "model", "model/" + INDEX:
@@ -122,6 +130,9 @@ class Malformed(Case):
                     self.assertIn(part, err)
                     self.assertEqual(err.count("\n"), 1, err)
                     self.assertNotIn("\x1b", err)
+                    code, message = status.of(name)
+                    self.assertEqual(code, want[0] if want else status.SOURCE, message)
+                    self.assertIn(part, message)
                 self.left("model")
 
     def test_claims(self):
