@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* TensorFlow's checkpoints: several files each, see tf.h; the mutator knows the index. */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/source.h"
 #include "tests/fuzz/tf.h"
+#include "tools/pack/crc32c.h"
 
 #define VALUES "in.data-00000-of-00001"
 #define MAX_VALUES_BYTES 65536
@@ -27,7 +26,8 @@ static void link_shards(void)
 	}
 }
 
-/* What is read of a tensor lies where the index says. */
+/* What is read of a tensor lies where the index says, and has the checksum that it says, which the
+ * reader keeps in the lower half of detail. */
 static void check_values(const struct pack_source *source, const struct fuzz_tf *input)
 {
 	static uint8_t values[MAX_VALUES_BYTES];
@@ -48,6 +48,9 @@ static void check_values(const struct pack_source *source, const struct fuzz_tf 
 			FUZZ_CHECK(memcmp(values,
 					  input->parts[FUZZ_TF_VALUES] + tensor->offset_bytes,
 					  tensor->size_bytes) == 0);
+			FUZZ_CHECK(pack_crc32c_mask(
+					   pack_crc32c_portable(0, values, tensor->size_bytes)) ==
+				   (uint32_t)tensor->detail);
 		} else {
 			fuzz_check_error(code, &error);
 			FUZZ_CHECK(code == GW_E_SOURCE);

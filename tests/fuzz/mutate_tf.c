@@ -360,6 +360,27 @@ static void sign(const struct table *table, struct entry *entry)
 	}
 }
 
+/* One dimension more, of 1, in the shape, whose length is one byte. */
+static void add_dimension(struct entry *entry)
+{
+	static const uint8_t dimension[] = { 2 << 3 | PACK_WIRE_BYTES, 2, 1 << 3, 1 };
+	struct pack_protobuf message = pack_protobuf_start(entry->value, entry->value_bytes);
+	struct pack_protobuf_field field;
+
+	while (pack_protobuf_next(&message, &field) > 0) {
+		uint8_t *at = entry->value + message.at;
+
+		if (field.number != 2 || field.wire != PACK_WIRE_BYTES || field.n > 120 ||
+		    entry->value_bytes + sizeof dimension > sizeof entry->value)
+			continue;
+		memmove(at + sizeof dimension, at, entry->value_bytes - message.at);
+		memcpy(at, dimension, sizeof dimension);
+		at[-(ptrdiff_t)field.n - 1] += sizeof dimension;
+		entry->value_bytes += sizeof dimension;
+		return;
+	}
+}
+
 static void mutate_entry(struct entry *entries, size_t *n, uint64_t *state)
 {
 	size_t i = fuzz_random(state) % *n;
@@ -379,6 +400,9 @@ static void mutate_entry(struct entry *entries, size_t *n, uint64_t *state)
 		memmove(entry + 1, entry, (*n - i) * sizeof *entry);
 		entry[1].key[entry[1].key_bytes++] = (uint8_t)('0' + fuzz_random(state) % 10);
 		++*n;
+		break;
+	case 3:
+		add_dimension(entry);
 		break;
 	default:
 		entry->value_bytes =

@@ -204,8 +204,10 @@ TF_TABLES = (('model/wpe', tf_writer.FLOAT, [1, 2], f32(WPE)), ('model/wte', tf_
 
 
 def tf_seeds():
-    half = (('model/h0/attn/w', tf_writer.HALF, [1, 2, 2], bytes(8)), ('model/step', tf_writer.INT64, [], bytes(8)),
-            ('model/text', tf_writer.STRING, [1], b'\1a\0\0\0\0'), ('model/wte', tf_writer.BFLOAT16, [2, 2], bytes(8)))
+    half = (('model/h0/attn/w', tf_writer.HALF, [1] * 6 + [2, 2], bytes(8)),
+            ('model/step', tf_writer.INT64, [], bytes(8)),
+            ('model/text', tf_writer.STRING, [1], b'\1a\0\0\0\0'),
+            ('model/wte', tf_writer.BFLOAT16, [2, 2], bytes(8)))
     yield 'tables', tf(TF_TABLES)
     yield 'types', tf(half)
     yield 'snappy', tf(TF_TABLES, compression=1)
