@@ -244,6 +244,7 @@ int gpt2c_attach(const gpt2c_options *options, struct gpt2c_attachment *out, gpt
 		.board_fd = fds[1],
 		.reply = message.attached,
 	};
+	memcpy(out->socket_path, path, sizeof path);
 	return GPT2C_OK;
 }
 

@@ -3,10 +3,12 @@
 #pragma once
 
 #include "client/api.h"
+#include "format/limits.h"
 #include "format/wire.h"
 
 /* What an ATTACHED brought; the descriptors are the owner's and not yet trusted. */
 struct gpt2c_attachment {
+	char socket_path[WIRE_SOCKET_PATH_BYTES]; /* where it was asked for */
 	int connection_fd;
 	int image_fd;
 	int board_fd;

@@ -57,6 +57,10 @@ static int open_daemon(struct gpt2c_store *store, const gpt2c_options *options, 
 		store->epoch = attachment.reply.epoch;
 		store->connection_fd = attachment.connection_fd;
 		attachment.connection_fd = -1;
+		memcpy(store->socket_path, attachment.socket_path, sizeof store->socket_path);
+		memcpy(store->model, attachment.reply.model, sizeof store->model);
+		store->timeout_ms = options->timeout_ms;
+		store->flags = options->flags;
 	}
 	/* the mappings keep image and board; their descriptors have done their work */
 	gpt2c_attachment_deinit(&attachment);
@@ -230,4 +234,22 @@ int gpt2c_open_with(const gpt2c_options *options, gpt2c_store **out_store, gpt2c
 	gpt2c_copy_fields(&known, options, options->size, options_ends,
 			  sizeof options_ends / sizeof options_ends[0]);
 	return open_quietly(&known, out_store, error);
+}
+
+int gpt2c_refresh(const gpt2c_store *store, gpt2c_store **out_store, gpt2c_error *error)
+{
+	gpt2c_options options = GPT2C_OPTIONS_INIT;
+
+	if (!gpt2c_error_usable(error))
+		return GPT2C_E_ARGUMENT;
+	if (!store)
+		return gpt2c_fail(error, GPT2C_E_ARGUMENT, -1, "store is NULL");
+	if (store->connection_fd < 0)
+		return gpt2c_fail(error, GPT2C_E_ARGUMENT, -1,
+				  "the store is of a file, which has no generations");
+	options.socket_path = store->socket_path;
+	options.model = store->model;
+	options.timeout_ms = store->timeout_ms;
+	options.flags = store->flags;
+	return open_quietly(&options, out_store, error);
 }

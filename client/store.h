@@ -8,6 +8,7 @@
 #include "client/api.h"
 #include "client/kernels.h"
 #include "client/mapping.h"
+#include "format/limits.h"
 #include "format/reader.h"
 
 /* Immutable once open, but for references. */
@@ -20,6 +21,10 @@ struct gpt2c_store {
 	uint64_t generation;        /* of the ATTACHED message; 0 for a file */
 	uint32_t epoch;             /* likewise */
 	int connection_fd;          /* -1: a file */
+	/* how to ask again; of a daemon's model only */
+	char socket_path[WIRE_SOCKET_PATH_BYTES];
+	char model[WIRE_MODEL_BYTES];
+	uint64_t timeout_ms, flags; /* of gpt2c_options */
 	size_t n_embd;
 	struct gpt2c_table wte, wpe;
 	const struct gpt2c_kernels *kernels;

@@ -168,6 +168,18 @@ int gpt2c_open_file(const char *path, gpt2c_store **out_store, gpt2c_error *erro
  */
 int gpt2c_open_with(const gpt2c_options *options, gpt2c_store **out_store, gpt2c_error *error);
 
+/*
+ * The current generation of store's model, as a store of its own: attaches anew to the socket and the
+ * model that store was opened with, by the names that were found then, with the same limit of time and
+ * the same flags. Works after the daemon was restarted, and also if nothing has changed: then the new
+ * store has the same generation.
+ *   store      of a daemon; it stays as it is, with all pointers into it, until gpt2c_close
+ *   out_store  receives a store with one reference, for gpt2c_close; untouched on failure
+ *   error      details, may be NULL
+ * Errors: GPT2C_E_ARGUMENT (a NULL, or store is of a file), and as gpt2c_open. Thread-safe. Since 0.2.
+ */
+int gpt2c_refresh(const gpt2c_store *store, gpt2c_store **out_store, gpt2c_error *error);
+
 /* Adds a reference and returns store; NULL gives NULL. Thread-safe. Since 0.1. */
 gpt2c_store *gpt2c_ref(gpt2c_store *store);
 

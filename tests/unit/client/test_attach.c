@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "format/bytes.h"
+#include "format/endpoint.h"
 #include "format/superblock.h"
 #include "gpt2client.h"
 #include "tests/support/fixture.h"
@@ -412,6 +413,134 @@ START_TEST(test_genuine)
 }
 END_TEST
 
+struct renewal {
+	struct rogue_offer offers[2];
+	unsigned served;
+	char asked[2][WIRE_MODEL_BYTES];
+};
+
+/* One answer per connection: an offer, then the next, for ever the last. */
+static void serve_in_turn(int connection, void *context)
+{
+	struct renewal *renewal = context;
+	struct gw_error error = GW_ERROR_INIT;
+	unsigned turn = renewal->served ? 1 : 0;
+	struct rogue_offer *offer = &renewal->offers[turn];
+	struct wire_message message;
+	size_t n_fds;
+
+	if (wire_receive(connection, &message, NULL, 0, &n_fds, NULL, UINT64_MAX, &error))
+		return;
+	memcpy(renewal->asked[turn], message.attach.model, WIRE_MODEL_BYTES);
+	renewal->served++;
+	offer->reply.request = message.request;
+	rogue_send(connection, &offer->reply, (int[]){ offer->image_fd, offer->board_fd }, 2);
+}
+
+static uint64_t generation_of(const gpt2c_store *store)
+{
+	gpt2c_info info = { .size = sizeof info };
+
+	ck_assert_int_eq(gpt2c_get_info(store, &info), GPT2C_OK);
+	return info.generation;
+}
+
+static void expect_no_refresh(const gpt2c_store *store, int code, const char *text)
+{
+	gpt2c_error error = GPT2C_ERROR_INIT;
+	gpt2c_store *fresh = untouched;
+
+	errno = 4242;
+	ck_assert_code(error, gpt2c_refresh(store, &fresh, &error), code);
+	ck_assert_int_eq(errno, 4242);
+	ck_assert_ptr_eq(fresh, untouched);
+	ck_assert_msg(strstr(error.message, text) != NULL, "%s", error.message);
+}
+
+START_TEST(test_refresh)
+{
+	gpt2c_error error = GPT2C_ERROR_INIT;
+	gpt2c_tensor before = { .size = sizeof before }, after = { .size = sizeof after };
+	gpt2c_store *store = NULL, *fresh = NULL, *again = NULL;
+	struct renewal renewal = { .served = 0 };
+	struct rogue rogue;
+	int fds = fixture_count_fds();
+
+	rogue_offer_init(&renewal.offers[0]);
+	rogue_offer_init(&renewal.offers[1]);
+	renewal.offers[1].reply.attached.generation = 43;
+	rogue_start(&rogue, serve_in_turn, &renewal);
+	/* found by the environment, as the only model: asked for again where and as what it was found */
+	setenv("GPT2D_SOCKET", rogue.path, 1);
+	ck_assert_code(error, gpt2c_open(NULL, NULL, &store, &error), GPT2C_OK);
+	setenv("GPT2D_SOCKET", "/nowhere", 1);
+	ck_assert_int_eq(gpt2c_get_tensor(store, "wte.weight", &before), GPT2C_OK);
+	ck_assert_code(error, gpt2c_refresh(store, NULL, &error), GPT2C_E_ARGUMENT);
+	ck_assert_code(error, gpt2c_refresh(store, &fresh, &error), GPT2C_OK);
+	ck_assert_str_eq(renewal.asked[0], "");
+	ck_assert_str_eq(renewal.asked[1], "gpt2");
+	ck_assert_uint_eq(generation_of(store), 42);
+	ck_assert_uint_eq(generation_of(fresh), 43);
+	ck_assert_int_eq(gpt2c_get_tensor(fresh, "wte.weight", &after), GPT2C_OK);
+	ck_assert_ptr_ne(before.data, after.data);
+	ck_assert_mem_eq(before.data, after.data, before.row_bytes);
+	gpt2c_close(store);
+	/* from the new one too, and with nothing new: the same generation */
+	ck_assert_code(error, gpt2c_refresh(fresh, &again, &error), GPT2C_OK);
+	ck_assert_uint_eq(generation_of(again), 43);
+	gpt2c_close(again);
+	rogue_stop(&rogue);
+	expect_no_refresh(fresh, GPT2C_E_NO_DAEMON, "no gpt2d listens");
+	gpt2c_close(fresh);
+	rogue_offer_deinit(&renewal.offers[0]);
+	rogue_offer_deinit(&renewal.offers[1]);
+	ck_assert_int_eq(fixture_count_fds(), fds);
+}
+END_TEST
+
+/* Flags and the limit of time are those of the opening. */
+START_TEST(test_refresh_keeps_options)
+{
+	gpt2c_options options = GPT2C_OPTIONS_INIT;
+	gpt2c_error error = GPT2C_ERROR_INIT;
+	gpt2c_store *store = NULL, *fresh = NULL;
+	struct renewal renewal = { .served = 0 };
+	struct rogue rogue;
+
+	for (int i = 0; i < 2; i++) {
+		rogue_offer_init(&renewal.offers[i]);
+		rogue_offer_image(&renewal.offers[i], 0, 0, O_RDONLY);
+		renewal.offers[i].reply.attached.share = WIRE_SHARE_FILE;
+	}
+	rogue_start(&rogue, serve_in_turn, &renewal);
+	options.socket_path = rogue.path;
+	options.flags = GPT2C_ALLOW_UNSEALED;
+	ck_assert_code(error, gpt2c_open_with(&options, &store, &error), GPT2C_OK);
+	ck_assert_code(error, gpt2c_refresh(store, &fresh, &error), GPT2C_OK);
+	gpt2c_close(fresh);
+	gpt2c_close(store);
+	rogue_stop(&rogue);
+	rogue_offer_deinit(&renewal.offers[0]);
+	rogue_offer_deinit(&renewal.offers[1]);
+}
+END_TEST
+
+START_TEST(test_refresh_of_a_file)
+{
+	gpt2c_error error = GPT2C_ERROR_INIT;
+	gpt2c_store *store = NULL;
+	char *folder = fixture_folder_new();
+	const char *path = fixture_path(folder, "p.gpt2w");
+
+	fixture_pack(path, 10, 2, 16, GW_F32, GW_F32);
+	ck_assert_code(error, gpt2c_open_file(path, &store, &error), GPT2C_OK);
+	expect_no_refresh(store, GPT2C_E_ARGUMENT, "file");
+	expect_no_refresh(NULL, GPT2C_E_ARGUMENT, "NULL");
+	gpt2c_close(store);
+	fixture_folder_free(folder);
+}
+END_TEST
+
 /* An image on huge pages, longer than its contents, where the machine has some to spare. */
 START_TEST(test_hugetlb)
 {
@@ -486,6 +615,9 @@ int main(void)
 	tcase_add_test(tcase, test_environment);
 	tcase_add_test(tcase, test_model_names);
 	tcase_add_test(tcase, test_genuine);
+	tcase_add_test(tcase, test_refresh);
+	tcase_add_test(tcase, test_refresh_keeps_options);
+	tcase_add_test(tcase, test_refresh_of_a_file);
 	tcase_add_test(tcase, test_hugetlb);
 	tcase_add_test(tcase, test_copy_on_write);
 	return fixture_main(suite);
