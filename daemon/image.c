@@ -33,7 +33,8 @@ struct load {
 	uint64_t map_bytes; /* a multiple of a page */
 };
 
-static int open_pack(const char *path, int *out_fd, struct stat *out_status, struct gw_error *error)
+int gd_image_open_file(const char *path, int *out_fd, struct stat *out_status,
+		       struct gw_error *error)
 {
 	/* O_NONBLOCK: opening a FIFO must not wait for a writer */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -241,7 +242,7 @@ int gd_image_load(const char *path, const struct gd_image_options *options,
 	load.image->fd = -1;
 	load.image->references = 1;
 	load.image->share = options->share;
-	code = open_pack(path, &load.file_fd, out_status, error);
+	code = gd_image_open_file(path, &load.file_fd, out_status, error);
 	if (!code)
 		code = gw_pack_open_fd(load.file_fd, &load.image->pack, error);
 	if (!code)

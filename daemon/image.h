@@ -26,6 +26,10 @@ struct gd_image_options {
 	const atomic_bool *cancel; /* polled; ends the load with GW_E_CLOSED */
 };
 
+/* Opens what may be a pack; *out_fd is the caller's. Waits for nobody. Errors: GW_E_IO. */
+int gd_image_open_file(const char *path, int *out_fd, struct stat *out_status,
+		       struct gw_error *error);
+
 /*
  * Loads and verifies the pack at path with a thread per processor. *out_image has one reference;
  * *out_status is what the file was when it was opened, also on failure if it could be opened. Called

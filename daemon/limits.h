@@ -36,3 +36,13 @@
 #define GD_RESERVE_BYTES (UINT64_C(1) << 28)
 /* Worker threads per load, at the most: memory bandwidth is exhausted well before. */
 #define GD_MAX_WORKERS 16
+/* How often the kernel is asked whether generations that are served no longer are still held. */
+#define GD_RETIRED_LOOK_MS 200
+/* What images may take of a machine whose control groups set no limit: programs need the rest. */
+#define GD_MEMORY_SHARE_PERCENT 75
+/* What generations that are served no longer may take of that: one fraction for what was, the rest for
+ * what is and what comes. */
+#define GD_RETIRED_SHARE 2
+/* How long the directory must be calm after a pack has come, before it is looked at; and at the most. */
+#define GD_CALM_MS 100
+#define GD_CALM_MOST_MS 2000

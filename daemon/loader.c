@@ -92,7 +92,10 @@ static void run_job(struct gd_loader *loader, struct gd_job *job)
 {
 	uint64_t start_us = now_us();
 
-	if (job->kind == GD_JOB_LOAD)
+	if (job->kind == GD_JOB_LOOK)
+		gd_look_at(job->path, job->image, &loader->cancel, &job->look, &job->file,
+			   &job->error);
+	else if (job->kind == GD_JOB_LOAD)
 		gd_image_load(job->path, &loader->options, &job->image, &job->file, &job->error);
 	else
 		job->huge_bytes = gd_image_collapse(job->image, &loader->cancel);
@@ -227,7 +230,7 @@ void gd_loader_free(struct gd_loader *loader)
 void gd_loader_submit(struct gd_loader *loader, struct gd_job *job)
 {
 	pthread_mutex_lock(&loader->lock);
-	queue_put(job->kind == GD_JOB_LOAD ? &loader->loads : &loader->collapses, job);
+	queue_put(job->kind == GD_JOB_COLLAPSE ? &loader->collapses : &loader->loads, job);
 	pthread_cond_signal(&loader->wake);
 	pthread_mutex_unlock(&loader->lock);
 }

@@ -6,20 +6,23 @@
 #include <sys/stat.h>
 
 #include "daemon/image.h"
+#include "daemon/look.h"
 #include "daemon/loop.h"
 
 struct gd_loader;
 struct gd_model;
 
-enum gd_job_kind { GD_JOB_LOAD, GD_JOB_COLLAPSE };
+enum gd_job_kind { GD_JOB_LOOK, GD_JOB_LOAD, GD_JOB_COLLAPSE };
 
 /* What is to be done, and what came of it. */
 struct gd_job {
 	enum gd_job_kind kind;
 	struct gd_model *model; /* the submitter's; not looked at here */
-	char *path;             /* GD_JOB_LOAD: the pack; freed with the job */
-	struct gd_image *image; /* out of GD_JOB_LOAD (NULL: failed), into GD_JOB_COLLAPSE; a reference */
-	struct stat file;       /* out of GD_JOB_LOAD: what was opened; st_ino 0 if nothing was */
+	char *path;             /* GD_JOB_LOOK, _LOAD: the pack; freed with the job */
+	struct gd_image *image; /* out of GD_JOB_LOAD (NULL: failed), into the others (GD_JOB_LOOK: what
+				 * is served, may be NULL); a reference */
+	struct stat file;       /* out of GD_JOB_LOOK, _LOAD: what was opened; st_ino 0 if nothing was */
+	struct gd_look look;    /* out of GD_JOB_LOOK, unless error says that it failed */
 	uint64_t load_us;       /* how long it took */
 	uint64_t huge_bytes;    /* out of GD_JOB_COLLAPSE */
 	struct gw_error error;
@@ -42,5 +45,5 @@ struct gd_job *gd_job_new(enum gd_job_kind kind, struct gd_model *model, const c
 			  struct gd_image *image);
 void gd_job_free(struct gd_job *job);
 
-/* Takes job. Loads come before collapses, otherwise first come, first served. */
+/* Takes job. Looks and loads come before collapses, otherwise first come, first served. */
 void gd_loader_submit(struct gd_loader *loader, struct gd_job *job);

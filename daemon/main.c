@@ -17,7 +17,9 @@
 #include "daemon/limits.h"
 #include "daemon/log.h"
 #include "daemon/options.h"
+#include "daemon/memory.h"
 #include "daemon/server.h"
+#include "daemon/watch_files.h"
 #include "format/endpoint.h"
 
 struct daemon {
@@ -26,6 +28,7 @@ struct daemon {
 	struct gd_listener listener;
 	struct gd_boards *boards;
 	struct gd_watch signal_watch;
+	struct gd_watch_files files;
 };
 
 /* Descriptors 0 to 2 are taken, so that nothing else gets their numbers and is written to. */
@@ -40,6 +43,11 @@ static void fill_standard_fds(void)
 		close(fd);
 }
 
+static uint64_t reserved_fds(rlim_t most)
+{
+	return most / 4 < GD_RESERVED_FDS ? most / 4 : GD_RESERVED_FDS;
+}
+
 /* All the descriptors that we may have, and limits that they can bear. */
 static void set_limits(const struct gd_options *options, struct gd_limits *out)
 {
@@ -50,7 +58,7 @@ static void set_limits(const struct gd_options *options, struct gd_limits *out)
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	getrlimit(RLIMIT_NOFILE, &limit);
-	reserved = limit.rlim_cur / 4 < GD_RESERVED_FDS ? limit.rlim_cur / 4 : GD_RESERVED_FDS;
+	reserved = reserved_fds(limit.rlim_cur);
 	most = limit.rlim_cur - reserved;
 	if (most > GD_MAX_CONNECTIONS)
 		most = GD_MAX_CONNECTIONS;
@@ -67,7 +75,6 @@ static void set_limits(const struct gd_options *options, struct gd_limits *out)
 static void signal_ready(struct gd_watch *watch, short events)
 {
 	struct daemon *daemon = watch->owner;
-	struct gw_error error = GW_ERROR_INIT;
 	struct signalfd_siginfo info;
 
 	(void)events;
@@ -78,8 +85,7 @@ static void signal_ready(struct gd_watch *watch, short events)
 			return;
 		}
 		gd_log("looking at the packs again");
-		if (gd_store_scan(daemon->server.store, &error))
-			gd_log("%s", error.message);
+		gd_server_reload(&daemon->server);
 	}
 }
 
@@ -95,6 +101,7 @@ static int open_signals(struct daemon *daemon, struct gw_error *error)
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGIO, SIG_IGN);   /* somebody opens an image while we ask who has it open (lease.h) */
 	signal(SIGXFSZ, SIG_IGN); /* a pack over RLIMIT_FSIZE is one that cannot be loaded, no end */
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
@@ -104,12 +111,52 @@ static int open_signals(struct daemon *daemon, struct gw_error *error)
 	return gd_loop_add(daemon->server.loop, &daemon->signal_watch, error);
 }
 
+/* What the directory's packs may take, in bytes and in descriptors. */
+static struct gd_store_options store_limits(const struct gd_options *options)
+{
+	struct gd_store_options out = { .directory = options->directory,
+					.share = options->share,
+					.small_pages = options->small_pages,
+					.max_bytes = options->memory_max_bytes,
+					.max_retired_bytes = options->retired_max_bytes };
+	struct rlimit limit = { 0 };
+
+	if (!out.max_bytes)
+		out.max_bytes = gd_memory_limit("");
+	if (out.max_retired_bytes == UINT64_MAX)
+		out.max_retired_bytes = out.max_bytes / GD_RETIRED_SHARE;
+	getrlimit(RLIMIT_NOFILE, &limit);
+	out.max_retired = reserved_fds(limit.rlim_cur) / 4;
+	return out;
+}
+
+static void files_changed(void *context)
+{
+	struct daemon *daemon = context;
+	struct gw_error error = GW_ERROR_INIT;
+
+	if (gd_store_scan(daemon->server.store, false, &error))
+		gd_log("%s", error.message);
+}
+
+/* Before the first scan, so that nothing comes unseen in between; without it SIGHUP is left. */
+static void open_files(struct daemon *daemon)
+{
+	struct gw_error error = GW_ERROR_INIT;
+
+	if (!daemon->options.directory)
+		return;
+	if (gd_watch_files_init(&daemon->files, daemon->server.loop, daemon->options.directory,
+				files_changed, daemon, &error))
+		gd_log("%s: new packs are noticed on SIGHUP alone", error.message);
+	else
+		daemon->server.files = &daemon->files;
+}
+
 static int open_store(struct daemon *daemon, struct gw_error *error)
 {
 	const struct gd_options *options = &daemon->options;
-	const struct gd_store_options store_options = { .directory = options->directory,
-							.share = options->share,
-							.small_pages = options->small_pages };
+	const struct gd_store_options store_options = store_limits(options);
 	const struct gd_store_events events = { .published = gd_server_published,
 						.settled = gd_server_settled,
 						.removed = gd_server_removed,
@@ -126,7 +173,9 @@ static int open_store(struct daemon *daemon, struct gw_error *error)
 		code = gd_store_pin(daemon->server.store, name, equals + 1, error);
 		free(name);
 	}
-	return code ? code : gd_store_scan(daemon->server.store, error);
+	if (!code)
+		open_files(daemon);
+	return code ? code : gd_store_scan(daemon->server.store, true, error);
 }
 
 static int open_socket(struct daemon *daemon, struct gw_error *error)
@@ -171,7 +220,7 @@ static void tell_start(const struct daemon *daemon)
 	if (daemon->options.share == WIRE_SHARE_FILE)
 		gd_log("--share file: whoever truncates a pack ends the programs that read it");
 	if (gd_store_count(server->store) == 0)
-		gd_log("no pack in %s yet; SIGHUP looks again", daemon->options.directory);
+		gd_log("no pack in %s yet", daemon->options.directory);
 	gd_log("for programs that use it: export GPT2D_SOCKET=%s", daemon->listener.path);
 }
 
@@ -204,6 +253,7 @@ static void stop(struct daemon *daemon)
 		close(server->pause_watch.fd);
 	gd_listener_deinit(&daemon->listener);
 	gd_server_close_peers(server);
+	gd_watch_files_deinit(&daemon->files);
 	gd_store_free(server->store);
 	gd_boards_free(daemon->boards);
 	gd_loop_remove(server->loop, &daemon->signal_watch);

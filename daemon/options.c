@@ -4,6 +4,7 @@
 #include <argp.h>
 #include <errno.h>
 #include <grp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,8 @@ enum {
 	OPTION_SOCKET_GROUP,
 	OPTION_MAX_CONNECTIONS,
 	OPTION_MAX_PER_USER,
+	OPTION_MEMORY_MAX,
+	OPTION_RETIRED_MAX,
 	OPTION_CHECK_CONFIG,
 };
 
@@ -39,6 +42,12 @@ static const struct argp_option options[] = {
 	  "Connections at once (default: what RLIMIT_NOFILE leaves)", 0 },
 	{ "max-connections-per-user", OPTION_MAX_PER_USER, "N", 0,
 	  "Connections of one user at once (default: a quarter of all)", 0 },
+	{ "memory-max", OPTION_MEMORY_MAX, "BYTES", 0,
+	  "Memory for all images, with K, M, G or T (default: the control group's limit, at most 75% "
+	  "of the machine's)",
+	  0 },
+	{ "retired-max", OPTION_RETIRED_MAX, "BYTES", 0,
+	  "Of it, for generations that are served no longer and still held (default: half)", 0 },
 	{ "check-config", OPTION_CHECK_CONFIG, NULL, OPTION_HIDDEN, NULL, 0 },
 	{ 0 },
 };
@@ -56,6 +65,23 @@ static uint64_t parse_number(struct argp_state *state, const char *what, const c
 		argp_error(state, "--%s is %s, not a number from %llu to %llu", what, text,
 			   (unsigned long long)least, (unsigned long long)most);
 	return value;
+}
+
+/* A number of bytes, at least 1 unless zero is allowed: 300000000, 512M, 2G. */
+static uint64_t parse_bytes(struct argp_state *state, const char *what, const char *text,
+			    uint64_t least)
+{
+	static const char units[] = "KMGT";
+	char digits[32];
+	size_t n = strspn(text, "0123456789");
+	const char *unit = n && text[n] && !text[n + 1] ? strchr(units, text[n]) : NULL;
+	unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+
+	if (!n || n >= sizeof digits || (text[n] && !unit))
+		argp_error(state, "--%s is %s, not a number of bytes such as 4096, 512M or 2G", what,
+			   text);
+	snprintf(digits, sizeof digits, "%.*s", (int)n, text);
+	return parse_number(state, what, digits, 10, least, (UINT64_MAX - 1) >> shift) << shift;
 }
 
 /* Which of two or three words it is, from 1. */
@@ -138,6 +164,12 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		out->max_connections_per_user = parse_number(state, "max-connections-per-user", text,
 							     10, 1, GD_MAX_CONNECTIONS);
 		break;
+	case OPTION_MEMORY_MAX:
+		out->memory_max_bytes = parse_bytes(state, "memory-max", text, 1);
+		break;
+	case OPTION_RETIRED_MAX:
+		out->retired_max_bytes = parse_bytes(state, "retired-max", text, 0);
+		break;
 	case OPTION_CHECK_CONFIG:
 		argp_error(state, "--check-config: this release has no configuration file");
 		break;
@@ -165,7 +197,8 @@ void gd_options_parse(int argc, char **argv, struct gd_options *out)
 
 	*out = (struct gd_options){ .share = WIRE_SHARE_SEALED,
 				    .socket_mode = 0660,
-				    .socket_group = GD_KEEP_GROUP };
+				    .socket_group = GD_KEEP_GROUP,
+				    .retired_max_bytes = UINT64_MAX };
 	argp_program_version = "gpt2d " GW_RELEASE;
 	argp_err_exit_status = 2;
 	argp_parse(&argp, argc, argv, 0, NULL, out);

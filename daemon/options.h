@@ -23,6 +23,8 @@ struct gd_options {
 	mode_t socket_mode;
 	gid_t socket_group; /* GD_KEEP_GROUP: none given */
 	uint64_t max_connections, max_connections_per_user; /* 0: derived from RLIMIT_NOFILE */
+	uint64_t memory_max_bytes;  /* 0: what the control group, or the machine, has */
+	uint64_t retired_max_bytes; /* UINT64_MAX: a fraction of that */
 };
 
 /* Parses; prints and exits with 2 on misuse, with 0 after --help and --version. Strings are argv's. */

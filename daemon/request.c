@@ -175,6 +175,16 @@ static bool answer_attach(struct gd_peer *peer, const struct wire_message *reque
 	return answer_model(peer, request->request, model);
 }
 
+void gd_server_reload(struct gd_server *server)
+{
+	struct gw_error error = GW_ERROR_INIT;
+
+	if (server->files && gd_watch_files_renew(server->files, &error))
+		gd_log("%s", error.message);
+	if (gd_store_scan(server->store, true, &error))
+		gd_log("%s", error.message);
+}
+
 static void describe_image(const struct gd_image *image, struct wire_listed *out)
 {
 	const struct gw_pack *pack = image->pack;

@@ -8,6 +8,7 @@
 #include "daemon/loop.h"
 #include "daemon/quota.h"
 #include "daemon/store.h"
+#include "daemon/watch_files.h"
 #include "format/wire.h"
 
 struct gd_peer;
@@ -20,6 +21,7 @@ struct gd_server {
 	struct gd_watch pause_watch; /* a timerfd: accepting failed and is to be tried again */
 	struct gd_peer *peers; /* all connections that are open */
 	struct gd_peer *leaving, **leaving_end; /* ended, with descriptors in answers that are not read */
+	struct gd_watch_files *files; /* NULL: no directory, or it cannot be watched */
 	int spare_fd;          /* given up to take in, and turn away, a connection when there is no other */
 	uint64_t start_ms;
 	uint64_t connections_total, attached_total, refused_total, foreign_fds;
@@ -48,6 +50,9 @@ void gd_server_resume(struct gd_watch *watch, short events);
 void gd_server_published(void *context, struct gd_model *model);
 void gd_server_settled(void *context, struct gd_model *model);
 void gd_server_removed(void *context, struct gd_model *model);
+
+/* Looks at all packs again, what failed included, and logs what goes wrong. */
+void gd_server_reload(struct gd_server *server);
 
 /* Ends all connections. */
 void gd_server_close_peers(struct gd_server *server);

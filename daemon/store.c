@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/lease.h"
 #include "daemon/limits.h"
 #include "daemon/loader.h"
 #include "daemon/log.h"
@@ -25,6 +26,7 @@ struct gd_store {
 	size_t n;
 	struct gd_model *leaving; /* removed while a job was under way; freed when that is done */
 	uint64_t last_generation;
+	struct gd_retired_list retired;
 };
 
 static void model_free(struct gd_model *model)
@@ -138,10 +140,13 @@ static void publish(struct gd_store *store, struct gd_model *model, struct gd_im
 {
 	struct gd_image *before = model->image;
 
+	uint64_t generation = model->generation;
+
 	model->image = image;
 	model->generation = image ? next_generation(store) : 0;
 	model->epoch = gd_board_publish(&model->board, model->generation);
-	gd_image_unref(before);
+	if (before)
+		gd_retired_add(&store->retired, model->name, generation, before);
 	store->events.published(store->events.context, model);
 }
 
@@ -159,26 +164,88 @@ static void fail_load(struct gd_model *model, const char *message)
 	       model->image ? "; the generation before stays in service" : "");
 }
 
-/* Loads a model anew if its file is not the one that was tried last, or that one failed. */
-static void refresh(struct gd_store *store, struct gd_model *model)
+static bool submit(struct gd_store *store, struct gd_model *model, enum gd_job_kind kind)
 {
-	struct gd_job *job;
+	struct gd_job *job = gd_job_new(kind, model, kind == GD_JOB_COLLAPSE ? NULL : model->path,
+					kind == GD_JOB_LOAD ? NULL : model->image);
+
+	model->loading = job != NULL;
+	if (job)
+		gd_loader_submit(store->loader, job);
+	return job != NULL;
+}
+
+/* Looks at a model's file if it is not the one that was tried last, or, with retry, that one failed. */
+static void refresh(struct gd_store *store, struct gd_model *model, bool retry)
+{
 	struct stat now;
 
+	if (model->unloaded)
+		return;
 	if (model->loading) {
 		model->again = true;
 		return;
 	}
-	if (!model->message[0] && model->file.st_ino && stat(model->path, &now) == 0 &&
+	if (!(retry && model->message[0]) && model->file.st_ino && stat(model->path, &now) == 0 &&
 	    same_file(&now, &model->file))
 		return;
-	job = gd_job_new(GD_JOB_LOAD, model, model->path, NULL);
-	if (!job) {
+	if (!submit(store, model, GD_JOB_LOOK))
 		fail_load(model, "no memory");
-		return;
-	}
-	model->loading = true;
-	gd_loader_submit(store->loader, job);
+}
+
+uint64_t gd_store_served_bytes(const struct gd_store *store)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < store->n; i++)
+		if (store->models[i]->image && store->options.share == WIRE_SHARE_SEALED)
+			bytes += store->models[i]->image->fd_bytes;
+	return bytes;
+}
+
+static uint64_t promised_bytes(const struct gd_store *store)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < store->n; i++)
+		bytes += store->models[i]->promised_bytes;
+	return bytes;
+}
+
+/*
+ * Whether there is room for an image of image_bytes of model's, and, where somebody holds the one that
+ * is served, for that one among the retired. Errors: GW_E_LIMIT, with the sizes.
+ */
+static int admit(struct gd_store *store, const struct gd_model *model, uint64_t image_bytes,
+		 struct gw_error *error)
+{
+	const struct gd_store_options *options = &store->options;
+	uint64_t taken;
+
+	if (options->share == WIRE_SHARE_FILE)
+		return GW_OK;
+	gd_retired_sweep(&store->retired);
+	/* each at most 2^39, and not many: the sums fit */
+	taken = gd_store_served_bytes(store) + promised_bytes(store) + store->retired.bytes;
+	if (taken + image_bytes > options->max_bytes)
+		return gw_fail(error, GW_E_LIMIT, GW_NO_OFFSET,
+			       "no room for an image of %" PRIu64 " bytes: images take %" PRIu64
+			       ", %" PRIu64 " of them of old generations that are still held; "
+			       "--memory-max is %" PRIu64,
+			       image_bytes, taken, store->retired.bytes, options->max_bytes);
+	if (!model->image || !gd_lease_is_held(model->image->fd))
+		return GW_OK;
+	taken = store->retired.bytes + model->image->fd_bytes;
+	if (taken > options->max_retired_bytes)
+		return gw_fail(error, GW_E_LIMIT, GW_NO_OFFSET,
+			       "the generation before would stay in memory, as programs hold it: then "
+			       "%" PRIu64 " bytes of old generations; --retired-max is %" PRIu64,
+			       taken, options->max_retired_bytes);
+	if (store->retired.count >= options->max_retired)
+		return gw_fail(error, GW_E_LIMIT, GW_NO_OFFSET,
+			       "programs hold %" PRIu64 " old generations, as many as may be",
+			       store->retired.count);
+	return GW_OK;
 }
 
 static void log_serving(const struct gd_store *store, const struct gd_model *model)
@@ -203,32 +270,57 @@ static void log_serving(const struct gd_store *store, const struct gd_model *mod
 /* Asks for 2 MiB pages; without memory for the job it does without. */
 static void submit_collapse(struct gd_store *store, struct gd_model *model)
 {
-	struct gd_job *job;
+	if (store->options.share == WIRE_SHARE_SEALED && !store->options.small_pages &&
+	    !model->image->huge_bytes)
+		submit(store, model, GD_JOB_COLLAPSE);
+}
 
-	if (store->options.share != WIRE_SHARE_SEALED || store->options.small_pages ||
-	    model->image->huge_bytes)
+static void say_unchanged(struct gd_model *model)
+{
+	model->message[0] = '\0';
+	gd_log("%s: %s has the contents that are served: generation %" PRIu64 " stays", model->name,
+	       model->path, model->generation);
+}
+
+/* What was found out about a pack decides whether it is loaded. */
+static void look_done(struct gd_store *store, struct gd_model *model, struct gd_job *job)
+{
+	struct gw_error *error = &job->error;
+
+	model->file = job->file;
+	model->refused = false;
+	if (!error->code && job->look.same && model->image == job->image) {
+		say_unchanged(model);
+	} else if (error->code || admit(store, model, job->look.image_bytes, error)) {
+		model->refused = error->code == GW_E_LIMIT && job->look.image_bytes;
+		fail_load(model, error->message);
+	} else if (submit(store, model, GD_JOB_LOAD)) {
+		if (store->options.share == WIRE_SHARE_SEALED)
+			model->promised_bytes = job->look.image_bytes;
 		return;
-	job = gd_job_new(GD_JOB_COLLAPSE, model, NULL, model->image);
-	if (job) {
-		model->loading = true;
-		gd_loader_submit(store->loader, job);
+	} else {
+		fail_load(model, "no memory");
 	}
+	store->events.settled(store->events.context, model);
 }
 
 static void load_done(struct gd_store *store, struct gd_model *model, struct gd_job *job)
 {
-	model->file = job->file;
-	if (job->image) {
-		struct gd_image *image = job->image;
+	struct gd_image *image = job->image;
 
+	model->file = job->file;
+	if (!image) {
+		fail_load(model, job->error.message);
+	} else if (model->image && image->share == WIRE_SHARE_SEALED &&
+		   gd_look_is_same(&image->pack->superblock, &model->image->pack->superblock)) {
+		say_unchanged(model); /* it was compressed, or changed back meanwhile */
+	} else {
 		job->image = NULL;
 		model->message[0] = '\0';
 		model->load_us = job->load_us;
 		publish(store, model, image);
 		log_serving(store, model);
 		submit_collapse(store, model);
-	} else {
-		fail_load(model, job->error.message);
 	}
 	store->events.settled(store->events.context, model);
 }
@@ -244,26 +336,47 @@ static void forget(struct gd_store *store, struct gd_model *model)
 	model_free(model);
 }
 
+/* What was asked for while a job was under way. */
+static void look_again(struct gd_store *store, struct gd_model *model)
+{
+	if (!model->again || model->loading)
+		return;
+	model->again = false;
+	refresh(store, model, false); /* what was under way was the retry */
+}
+
+/* Memory came back: what was refused for want of it is tried again. */
+static void memory_freed(void *context)
+{
+	struct gd_store *store = context;
+
+	for (size_t i = 0; i < store->n; i++)
+		if (store->models[i]->refused)
+			refresh(store, store->models[i], true);
+}
+
 static void job_done(void *context, struct gd_job *job)
 {
 	struct gd_store *store = context;
 	struct gd_model *model = job->model;
 
 	model->loading = false;
+	model->promised_bytes = 0;
 	if (model->removed) {
 		gd_job_free(job);
 		forget(store, model);
 		return;
 	}
-	if (job->kind == GD_JOB_LOAD)
-		load_done(store, model, job);
-	else
+	if (job->kind == GD_JOB_COLLAPSE)
 		job->image->huge_bytes = job->huge_bytes;
+	else if (model->unloaded)
+		store->events.settled(store->events.context, model);
+	else if (job->kind == GD_JOB_LOOK)
+		look_done(store, model, job);
+	else
+		load_done(store, model, job);
 	gd_job_free(job);
-	if (model->again && !model->loading) {
-		model->again = false;
-		refresh(store, model);
-	}
+	look_again(store, model);
 }
 
 int gd_store_new(const struct gd_store_options *options, const struct gd_store_events *events,
@@ -278,9 +391,12 @@ int gd_store_new(const struct gd_store_options *options, const struct gd_store_e
 	store->options = *options;
 	store->events = *events;
 	store->boards = boards;
-	code = gd_loader_new(loop, options->share, options->small_pages, job_done, store,
-			     &store->loader, error);
+	code = gd_retired_init(&store->retired, loop, memory_freed, store, error);
+	if (!code)
+		code = gd_loader_new(loop, options->share, options->small_pages, job_done, store,
+				     &store->loader, error);
 	if (code) {
+		gd_retired_deinit(&store->retired);
 		free(store);
 		return code;
 	}
@@ -297,6 +413,7 @@ void gd_store_free(struct gd_store *store)
 		model_free(store->models[i]);
 	while (store->leaving)
 		forget(store, store->leaving);
+	gd_retired_deinit(&store->retired);
 	free(store);
 }
 
@@ -310,7 +427,7 @@ int gd_store_pin(struct gd_store *store, const char *name, const char *path,
 		return gw_fail(error, GW_E_EXISTS, GW_NO_OFFSET, "model %s is named twice", name);
 	code = model_add(store, name, path, true, &model, error);
 	if (!code)
-		refresh(store, model);
+		refresh(store, model, true);
 	return code;
 }
 
@@ -336,7 +453,14 @@ static void withdraw(struct gd_store *store, size_t place)
 	store->leaving = model;
 }
 
-/* One file of the directory: NAME.gpt2w, not hidden. */
+bool gd_store_is_pack(const char *file)
+{
+	size_t n = strlen(file), suffix = strlen(PACK_SUFFIX);
+
+	return file[0] != '.' && n > suffix && strcmp(file + n - suffix, PACK_SUFFIX) == 0;
+}
+
+/* One file of the directory. */
 static void scan_entry(struct gd_store *store, const char *file)
 {
 	size_t n = strlen(file), suffix = strlen(PACK_SUFFIX);
@@ -345,7 +469,7 @@ static void scan_entry(struct gd_store *store, const char *file)
 	char name[WIRE_MODEL_BYTES], quoted[WIRE_MODEL_BYTES];
 	char *path;
 
-	if (file[0] == '.' || n <= suffix || strcmp(file + n - suffix, PACK_SUFFIX) != 0)
+	if (!gd_store_is_pack(file))
 		return;
 	snprintf(name, sizeof name, "%.*s", (int)(n - suffix), file);
 	model = gd_store_find(store, name);
@@ -365,7 +489,7 @@ static void scan_entry(struct gd_store *store, const char *file)
 		model->found = true;
 }
 
-int gd_store_scan(struct gd_store *store, struct gw_error *error)
+int gd_store_scan(struct gd_store *store, bool thorough, struct gw_error *error)
 {
 	DIR *directory = NULL;
 	struct dirent *entry;
@@ -386,16 +510,55 @@ int gd_store_scan(struct gd_store *store, struct gw_error *error)
 			/* what is new was added above, and would else wait for a load that never comes */
 			for (size_t i = 0; i < store->n; i++)
 				if (store->models[i]->found && !store->models[i]->image)
-					refresh(store, store->models[i]);
+					refresh(store, store->models[i], thorough);
 			return GW_E_IO;
 		}
 		closedir(directory);
 	}
 	for (size_t i = store->n; i-- > 0;) {
 		if (store->models[i]->found)
-			refresh(store, store->models[i]);
-		else
+			refresh(store, store->models[i], thorough);
+		else if (thorough)
 			withdraw(store, i);
 	}
 	return GW_OK;
+}
+
+void gd_store_reload(struct gd_store *store, struct gd_model *model)
+{
+	refresh(store, model, true);
+}
+
+void gd_store_unload(struct gd_store *store, struct gd_model *model, const char *why)
+{
+	model->unloaded = true;
+	model->again = model->refused = false;
+	model->file = (struct stat){ 0 };
+	wire_put_text(model->message, sizeof model->message, why);
+	gd_log("%s: %s", model->name, why);
+	if (model->image)
+		publish(store, model, NULL);
+	memory_freed(store);
+}
+
+void gd_store_load(struct gd_store *store, struct gd_model *model)
+{
+	model->unloaded = false;
+	refresh(store, model, true);
+}
+
+void gd_store_sweep(struct gd_store *store)
+{
+	if (gd_retired_sweep(&store->retired))
+		memory_freed(store);
+}
+
+const struct gd_retired_list *gd_store_retired(const struct gd_store *store)
+{
+	return &store->retired;
+}
+
+const struct gd_store_options *gd_store_options(const struct gd_store *store)
+{
+	return &store->options;
 }

@@ -119,24 +119,22 @@ def test_new_generation():
         before = daemon.model('m')
         new_pack = t.make_pack(where / 'new', seed=2)
         new = reference(new_pack)
-        os.rename(new_pack, pack)
-        clients.check('CURRENT')  # nothing happens before SIGHUP
         with daemon.peer() as peer:
             attached = peer.ask_attach('m')
-            daemon.hup()
+            os.rename(new_pack, pack)  # the daemon notices
             news = peer.receive()
             t.check_equal(news.kind, t.NEWS)
             t.check(news.generation > attached.generation and news.epoch == attached.epoch + 1,
                     'news of the next generation')
             attached.close()
-        t.wait_until(lambda: daemon.model('m')['generation'] > before['generation'], 'SIGHUP')
+        t.wait_until(lambda: daemon.model('m')['generation'] > before['generation'], 'the load')
         clients.check('SUPERSEDED')
         added = clients.add(daemon, new, n=2)
         clients.check('CURRENT', added)
         t.check_equal(added[0].generation, daemon.model('m')['generation'])
         t.check(daemon.model('m')['content_id'] != before['content_id'], 'another content')
         daemon.hup()  # nothing has changed: no new generation
-        t.wait_until(lambda: daemon.log().count('looking at the packs again') == 2, 'SIGHUP')
+        t.wait_until(lambda: 'looking at the packs again' in daemon.log(), 'SIGHUP')
         t.wait_until(daemon.settled, 'the models')
         clients.check('CURRENT', added)
         daemon.kill()
@@ -153,7 +151,6 @@ def test_bad_pack_leaves_the_old_one():
         bad[-4096 - 17] ^= 1
         (where / 'bad').write_bytes(bad)
         os.rename(where / 'bad', pack)
-        daemon.hup()
         model = t.wait_until(lambda: (m := daemon.model('m'))['message'] and m, 'the failed load')
         t.check_equal((model['state'], model['generation']), ('serving', before['generation']))
         t.say(f'  message: {model["message"]}')
@@ -161,12 +158,15 @@ def test_bad_pack_leaves_the_old_one():
         listed = t.run(t.program('GPT2CTL'), '--socket', daemon.path, 'list').stdout
         t.check(model['message'] in listed, 'gpt2ctl list tells the reason', listed)
         clients.check('CURRENT')
-        t.make_pack(where / 'good', seed=1)
+        t.make_pack(where / 'good', seed=1)  # the same contents: no new generation
         os.rename(where / 'good', pack)
-        daemon.hup()
         t.wait_until(lambda: not daemon.model('m')['message'], 'the good pack')
+        clients.check('CURRENT')
+        t.check_equal(daemon.model('m')['generation'], before['generation'])
+        os.rename(t.make_pack(where / 'better', seed=2), pack)
+        t.wait_until(lambda: daemon.model('m')['generation'] > before['generation'], 'the new one')
         clients.check('SUPERSEDED')
-        clients.add(daemon, right)
+        clients.add(daemon, reference(pack))
         clients.end()
 
 

@@ -37,7 +37,8 @@ static void setup(void)
 {
 	const struct gd_store_events events = { gd_server_published, on_settled, gd_server_removed,
 						&server };
-	struct gd_store_options options = { NULL, WIRE_SHARE_SEALED, true };
+	struct gd_store_options options = { NULL, WIRE_SHARE_SEALED, true, UINT64_MAX,
+					    UINT64_MAX, UINT64_MAX };
 
 	error = (struct gw_error)GW_ERROR_INIT;
 	folder = fixture_folder_new();
@@ -90,7 +91,7 @@ static void put_pack(const char *name, uint64_t n_vocab)
 
 static void scan(void)
 {
-	ck_assert_code(error, gd_store_scan(server.store, &error), GW_OK);
+	ck_assert_code(error, gd_store_scan(server.store, true, &error), GW_OK);
 }
 
 /* Runs the loop until n loads have ended. */

@@ -42,7 +42,8 @@ static void on_removed(void *context, struct gd_model *model)
 
 static void open_store(const char *directory, bool small_pages)
 {
-	const struct gd_store_options options = { directory, WIRE_SHARE_SEALED, small_pages };
+	const struct gd_store_options options = { directory, WIRE_SHARE_SEALED, small_pages,
+						  UINT64_MAX, UINT64_MAX, UINT64_MAX };
 	const struct gd_store_events events = { on_published, on_settled, on_removed, NULL };
 
 	ck_assert_code(error, gd_store_new(&options, &events, loop, boards, &store, &error), GW_OK);
@@ -76,7 +77,7 @@ static void settle(unsigned n)
 
 static void scan(void)
 {
-	ck_assert_code(error, gd_store_scan(store, &error), GW_OK);
+	ck_assert_code(error, gd_store_scan(store, true, &error), GW_OK);
 }
 
 static void put_pack(const char *name, uint64_t n_vocab)
@@ -248,7 +249,7 @@ START_TEST(a_directory_that_cannot_be_read_changes_nothing)
 	settle(1);
 	snprintf(moved, sizeof moved, "%s.moved", folder);
 	ck_assert_int_eq(rename(folder, moved), 0);
-	ck_assert_code(error, gd_store_scan(store, &error), GW_E_IO);
+	ck_assert_code(error, gd_store_scan(store, true, &error), GW_E_IO);
 	ck_assert_uint_eq(gd_store_count(store), 1);
 	ck_assert_ptr_nonnull(gd_store_at(store, 0)->image);
 	ck_assert_int_eq(rename(moved, folder), 0);
