@@ -59,17 +59,26 @@ static int check_arrays(struct gpt2c_span out, size_t out_align, const int32_t *
 	return GPT2C_OK;
 }
 
+static size_t first_not_below(const int32_t *values, size_t n, uint64_t count)
+{
+	size_t i = 0;
+
+	while (i < n && values[i] >= 0 && (uint64_t)values[i] < count)
+		i++;
+	return i;
+}
+
 static int check_ids(const gpt2c_store *store, const int32_t *ids, size_t n, gpt2c_error *error)
 {
-	for (size_t i = 0; i < n; i++)
-		if (ids[i] < 0 || (uint64_t)ids[i] >= store->wte.row_count)
-			return gpt2c_fail(
-				error, GPT2C_E_ID, (int64_t)i,
-				"id %d of token %zu does not exist: the model has %llu ids "
-				"(0 to %llu)",
-				ids[i], i, (unsigned long long)store->wte.row_count,
-				(unsigned long long)store->wte.row_count - 1);
-	return GPT2C_OK;
+	unsigned long long count = store->wte.row_count;
+	size_t at;
+
+	if (store->kernels->largest(ids, n) < count)
+		return GPT2C_OK;
+	at = first_not_below(ids, n, count);
+	return gpt2c_fail(error, GPT2C_E_ID, (int64_t)at,
+			  "id %d of token %zu does not exist: the model has %llu ids (0 to %llu)",
+			  ids[at], at, count, count - 1);
 }
 
 static int fail_position(const gpt2c_store *store, long long position, size_t token,
@@ -91,10 +100,12 @@ static int fail_position(const gpt2c_store *store, long long position, size_t to
 static int check_positions(const gpt2c_store *store, const int32_t *positions, size_t n,
 			   gpt2c_error *error)
 {
-	for (size_t i = 0; i < n; i++)
-		if (positions[i] < 0 || (uint64_t)positions[i] >= store->wpe.row_count)
-			return fail_position(store, positions[i], i, error);
-	return GPT2C_OK;
+	size_t at;
+
+	if (store->kernels->largest(positions, n) < store->wpe.row_count)
+		return GPT2C_OK;
+	at = first_not_below(positions, n, store->wpe.row_count);
+	return fail_position(store, positions[at], at, error);
 }
 
 /* Positions past to past + seq - 1, of which the first that does not exist is reported. */
@@ -145,6 +156,12 @@ int gpt2c_rows(const gpt2c_store *store, const int32_t *ids, size_t n, const voi
 	return GPT2C_OK;
 }
 
+/* Whether an output of that size is to be stored past the caches. */
+static bool streams(const gpt2c_store *store, uint64_t out_bytes)
+{
+	return out_bytes > store->stream_above && store->n_embd % GPT2C_STREAM_FLOATS == 0;
+}
+
 /* What both forms of the forward pass check of n tokens before they look at positions. */
 static int check_tokens(const gpt2c_store *store, const int32_t *ids, size_t n, const float *out,
 			uint64_t *out_bytes, gpt2c_error *error)
@@ -159,10 +176,10 @@ static int check_tokens(const gpt2c_store *store, const int32_t *ids, size_t n, 
 	return result < 0 ? result : check_ids(store, ids, n, error);
 }
 
-int gpt2c_embed(const gpt2c_store *store, const int32_t *ids, size_t batch, size_t seq, size_t past,
-		float *out, gpt2c_error *error)
+/* The forward pass of [batch, seq] tokens, checked; in out_run. */
+static int prepare(const gpt2c_store *store, const int32_t *ids, size_t batch, size_t seq,
+		   size_t past, float *out, struct gpt2c_run *out_run, gpt2c_error *error)
 {
-	struct gpt2c_run run;
 	uint64_t n, out_bytes = 0;
 	int result;
 
@@ -179,18 +196,30 @@ int gpt2c_embed(const gpt2c_store *store, const int32_t *ids, size_t batch, size
 		result = check_past(store, past, seq, error);
 	if (result < 0)
 		return result;
-	run = (struct gpt2c_run){
+	*out_run = (struct gpt2c_run){
 		.out = out,
 		.wte = store->wte,
 		.wpe = store->wpe,
 		.ids = ids,
-		.n = n,
+		.batch = batch,
+		.seq = seq,
+		.stride = seq,
 		.n_embd = store->n_embd,
 		.first_position = past,
-		.seq = seq,
+		.stream = streams(store, out_bytes),
 	};
-	gpt2c_kernels_run(store->kernels, &run);
 	return GPT2C_OK;
+}
+
+int gpt2c_embed(const gpt2c_store *store, const int32_t *ids, size_t batch, size_t seq, size_t past,
+		float *out, gpt2c_error *error)
+{
+	struct gpt2c_run run;
+	int result = prepare(store, ids, batch, seq, past, out, &run, error);
+
+	if (result == 0)
+		gpt2c_kernels_run(store->kernels, &run);
+	return result;
 }
 
 int gpt2c_embed_at(const gpt2c_store *store, const int32_t *ids, const int32_t *positions, size_t n,
@@ -216,10 +245,12 @@ int gpt2c_embed_at(const gpt2c_store *store, const int32_t *ids, const int32_t *
 		.out = out,
 		.wte = store->wte,
 		.ids = ids,
-		.n = n,
+		.batch = 1,
+		.seq = n,
+		.stride = n,
 		.n_embd = store->n_embd,
 		.positions = positions,
-		.seq = 1,
+		.stream = streams(store, out_bytes),
 	};
 	if (positions)
 		run.wpe = store->wpe;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The inner loops: gather rows of wte, widen, add rows of wpe. A kernel gets a whole run of tokens,
- * not one row, so that prefetching, reuse of position rows and streaming stores are its own affair.
+ * not one row, so that prefetching, reuse of position rows and the order of tokens are its own affair.
  * All sets give the same bits for everything but NaN payloads.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,15 +23,20 @@ struct gpt2c_table {
 };
 
 struct gpt2c_run {
-	float *out; /* [n, n_embd], aligned as a float */
+	float *out; /* aligned as a float; token s of sequence b is row b * stride + s of n_embd */
 	struct gpt2c_table wte, wpe;
-	const int32_t *ids; /* [n] */
-	size_t n;           /* tokens, at least 1 */
+	const int32_t *ids; /* likewise, element b * stride + s */
+	size_t batch, seq;  /* sequences, and tokens of each; at least 1 */
+	size_t stride;      /* tokens from one sequence to the next */
 	size_t n_embd;
-	const int32_t *positions; /* [n]; NULL: token t stands at first_position + t % seq */
+	const int32_t *positions; /* [seq], and batch is 1; NULL: token s stands at first_position + s */
 	size_t first_position;
-	size_t seq; /* tokens of one sequence, at least 1 */
+	/* store past the caches, for an out that they could not keep; only if n_embd is a multiple of
+	 * GPT2C_STREAM_FLOATS, so that all rows lie alike to the cache lines */
+	bool stream;
 };
+
+#define GPT2C_STREAM_FLOATS 16
 
 /* Place in a set: by wte's dtype, then wpe's (GW_DTYPE_NONE: token embeddings alone). */
 #define GPT2C_KERNEL_WTE 4
@@ -39,6 +45,8 @@ struct gpt2c_run {
 struct gpt2c_kernels {
 	const char *name;
 	void (*run[GPT2C_KERNEL_WTE][GPT2C_KERNEL_WPE])(const struct gpt2c_run *run);
+	/* the largest of n values, the negative ones taken as unsigned: so above every valid one */
+	uint32_t (*largest)(const int32_t *values, size_t n);
 };
 
 extern const struct gpt2c_kernels gpt2c_kernels_portable;

@@ -47,4 +47,15 @@ static inline void vector_store(float *p, __m512 v)
 	_mm512_storeu_ps(p, v);
 }
 
+/* p on a boundary of 64 bytes */
+static inline void vector_stream(float *p, __m512 v)
+{
+	_mm512_stream_ps(p, v);
+}
+
+static inline void stream_end(void)
+{
+	_mm_sfence();
+}
+
 #include "client/kernels_template.h"

@@ -56,4 +56,14 @@ static inline void vector_store(float *p, vector4 v)
 	memcpy(p, &v, sizeof v);
 }
 
+/* C has no stores that pass the caches by. */
+static inline void vector_stream(float *p, vector4 v)
+{
+	vector_store(p, v);
+}
+
+static inline void stream_end(void)
+{
+}
+
 #include "client/kernels_template.h"

@@ -61,12 +61,34 @@ static struct gpt2c_table table_of(const struct gpt2c_store *store, const struct
 	};
 }
 
+/* What the C library knows of a cache, or else is a guess. */
+static uint64_t cache_bytes(int name, uint64_t otherwise)
+{
+	long bytes = sysconf(name);
+
+	return bytes > 0 ? (uint64_t)bytes : otherwise;
+}
+
+/*
+ * As much output as stays in the caches beside the rows that are read. Measured: storing into the
+ * caches and past them take the same time at 6 MiB on a Zen 4 with 1 MiB of L2 and 32 MiB of L3.
+ */
+static uint64_t stream_above(void)
+{
+	uint64_t l2 = cache_bytes(_SC_LEVEL2_CACHE_SIZE, UINT64_C(1) << 20);
+	uint64_t l3 = cache_bytes(_SC_LEVEL3_CACHE_SIZE, UINT64_C(24) << 20);
+	uint64_t from_l3 = l3 / 4 < (UINT64_C(6) << 20) ? l3 / 4 : UINT64_C(6) << 20;
+
+	return 3 * l2 > from_l3 ? 3 * l2 : from_l3;
+}
+
 void gpt2c_store_bind(struct gpt2c_store *store)
 {
 	store->wte = table_of(store, store->pack->wte);
 	store->wpe = table_of(store, store->pack->wpe);
 	store->n_embd = store->pack->wte->row_elements;
 	store->kernels = gpt2c_kernels_at(0);
+	store->stream_above = stream_above();
 }
 
 gpt2c_store *gpt2c_ref(gpt2c_store *store)

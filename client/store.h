@@ -28,6 +28,7 @@ struct gpt2c_store {
 	size_t n_embd;
 	struct gpt2c_table wte, wpe;
 	const struct gpt2c_kernels *kernels;
+	uint64_t stream_above; /* bytes of out beyond which kernels store past the caches */
 };
 
 /* One reference, nothing in it. NULL: no memory. gpt2c_close ends it. */

@@ -103,74 +103,108 @@ static float reference(const struct gpt2c_table *table, size_t row, size_t i)
 	return value;
 }
 
-static void compare(const struct gpt2c_run *run, const char *name)
+static void compare_token(const struct gpt2c_run *run, size_t sequence, size_t s, const char *name)
 {
-	for (size_t t = 0; t < run->n; t++)
-		for (size_t i = 0; i < run->n_embd; i++) {
-			float got = run->out[t * run->n_embd + i];
-			float want = reference(&run->wte, (size_t)run->ids[t], i);
+	size_t t = sequence * run->stride + s;
+	size_t position = run->positions ? (size_t)run->positions[s] : run->first_position + s;
 
-			if (run->wpe.rows) {
-				size_t position = run->positions
-							  ? (size_t)run->positions[t]
-							  : run->first_position + t % run->seq;
+	for (size_t i = 0; i < run->n_embd; i++) {
+		float got = run->out[t * run->n_embd + i];
+		float want = reference(&run->wte, (size_t)run->ids[t], i);
 
-				want += reference(&run->wpe, position, i);
-			}
-			/* its payload is the processor's affair, unless the element is only copied */
-			if (isnan(want) && isnan(got) &&
-			    (run->wpe.rows || run->wte.dtype == GW_I8))
-				continue;
-			if (gw_f32_bits(got) == gw_f32_bits(want))
-				continue;
-			ck_abort_msg("%s, wte %s, wpe %s, n_embd %zu, token %zu, element %zu: %08x "
-				     "instead of %08x",
-				     name, gw_dtype_name(run->wte.dtype),
-				     gw_dtype_name(run->wpe.dtype), run->n_embd, t, i,
-				     gw_f32_bits(got), gw_f32_bits(want));
-		}
+		if (run->wpe.rows)
+			want += reference(&run->wpe, position, i);
+		/* its payload is the processor's affair, unless the element is only copied */
+		if (isnan(want) && isnan(got) && (run->wpe.rows || run->wte.dtype == GW_I8))
+			continue;
+		if (gw_f32_bits(got) == gw_f32_bits(want))
+			continue;
+		ck_abort_msg("%s, wte %s, wpe %s, n_embd %zu, %zu x %zu of %zu, %s, token %zu, "
+			     "element %zu: %08x instead of %08x",
+			     name, gw_dtype_name(run->wte.dtype), gw_dtype_name(run->wpe.dtype),
+			     run->n_embd, run->batch, run->seq, run->stride,
+			     run->stream ? "streamed" : "stored", t, i, gw_f32_bits(got),
+			     gw_f32_bits(want));
+	}
 }
 
-/* Runs with out one float off the vectors' alignment, and bytes around it that must stay. */
-static void check_run(struct gpt2c_run *run)
+/* Not ck_assert for each: Check writes down every one it passes. */
+static void expect_untouched(float value)
 {
-	size_t floats = run->n * run->n_embd;
-	float *memory;
+	if (gw_f32_bits(value) != 0x5a5a5a5a)
+		ck_abort_msg("written outside of the run: %08x", gw_f32_bits(value));
+}
+
+/* All tokens of the run, and 0x5a in every byte between its sequences. */
+static void compare(const struct gpt2c_run *run, const char *name)
+{
+	for (size_t t = 0; t < (run->batch - 1) * run->stride + run->seq; t++)
+		if (t % run->stride < run->seq)
+			compare_token(run, t / run->stride, t % run->stride, name);
+		else
+			for (size_t i = 0; i < run->n_embd; i++)
+				expect_untouched(run->out[t * run->n_embd + i]);
+}
+
+/* Runs with out some floats off a cache line, and bytes around it that must stay. */
+static void check_offset(struct gpt2c_run *run, size_t offset)
+{
+	size_t floats = ((run->batch - 1) * run->stride + run->seq) * run->n_embd;
+	void *memory = NULL;
+	float *out;
 
 	for (size_t set = 0; gpt2c_kernels_at(set); set++) {
-		memory = malloc((floats + 2) * sizeof *memory);
-		ck_assert_ptr_nonnull(memory);
-		memset(memory, 0x5a, (floats + 2) * sizeof *memory);
-		run->out = memory + 1;
+		ck_assert_int_eq(posix_memalign(&memory, 64, (offset + floats + 1) * sizeof *out),
+				 0);
+		memset(memory, 0x5a, (offset + floats + 1) * sizeof *out);
+		out = memory;
+		run->out = out + offset;
 		gpt2c_kernels_run(gpt2c_kernels_at(set), run);
 		compare(run, gpt2c_kernels_at(set)->name);
-		ck_assert_uint_eq(gw_f32_bits(memory[0]), 0x5a5a5a5a);
-		ck_assert_uint_eq(gw_f32_bits(memory[floats + 1]), 0x5a5a5a5a);
+		for (size_t i = 0; i < offset; i++)
+			expect_untouched(out[i]);
+		expect_untouched(out[offset + floats]);
 		free(memory);
 	}
+}
+
+static void check_run(struct gpt2c_run *run)
+{
+	static const size_t offsets[] = { 0, 1, 4, 15 };
+
+	run->stream = false;
+	check_offset(run, 1);
+	run->stream = true;
+	for (size_t i = 0; run->n_embd % GPT2C_STREAM_FLOATS == 0 && i < 4; i++)
+		check_offset(run, offsets[i]);
 }
 
 static void check_size(unsigned wte, unsigned wpe, size_t n_embd)
 {
 	static const int32_t ids[TOKENS] = { 6, 0, 3, 3, 1, 6, 5, 2, 4, 0, 6, 1 };
 	static const int32_t positions[TOKENS] = { 0, 6, 1, 5, 5, 0, 2, 3, 4, 6, 6, 1 };
-	struct gpt2c_run run = { .ids = ids, .n = TOKENS, .n_embd = n_embd, .seq = 1 };
+	/* batch, seq, stride; whole blocks of tokens and not, with gaps and without */
+	static const size_t shapes[][3] = {
+		{ 1, 1, 1 }, { 1, 7, 7 }, { 3, 4, 4 }, { 2, 6, 6 }, { 2, 5, 7 }, { 5, 1, 2 }
+	};
+	struct gpt2c_run run = { .ids = ids,
+				 .batch = 1,
+				 .seq = TOKENS,
+				 .stride = TOKENS,
+				 .n_embd = n_embd };
 
 	run.wte = table_new(wte, ROWS, n_embd);
 	run.wpe = table_new(wpe, ROWS, n_embd);
 	run.positions = positions;
 	check_run(&run);
 	run.positions = NULL;
-	run.seq = 4;
-	run.first_position = ROWS - 4;
-	check_run(&run);
-	run.seq = TOKENS / 2;
-	run.first_position = 0;
-	check_run(&run);
-	run.n = 1;
-	run.seq = 1;
-	run.first_position = ROWS - 1;
-	check_run(&run);
+	for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+		run.batch = shapes[i][0];
+		run.seq = shapes[i][1];
+		run.stride = shapes[i][2];
+		run.first_position = ROWS - run.seq;
+		check_run(&run);
+	}
 	table_free(&run.wte);
 	table_free(&run.wpe);
 }
@@ -178,11 +212,12 @@ static void check_size(unsigned wte, unsigned wpe, size_t n_embd)
 /* _i: the pair of types */
 START_TEST(test_sizes)
 {
-	static const size_t large[] = { 191, 192, 193, 255, 256, 257, 768, 1023, 1600, 1601 };
+	static const size_t large[] = { 111, 112, 113, 127, 128,  129,  160,
+					255, 256, 257, 768, 1023, 1600, 1601 };
 	unsigned wte = dtypes[1 + _i / 5];
 	unsigned wpe = dtypes[_i % 5];
 
-	for (size_t n = 1; n <= 131; n++)
+	for (size_t n = 1; n <= 82; n++)
 		check_size(wte, wpe, n);
 	for (size_t i = 0; i < sizeof large / sizeof large[0]; i++)
 		check_size(wte, wpe, large[i]);
@@ -195,7 +230,9 @@ START_TEST(test_every_half)
 	enum { N = 65536, SHIFTS = 16 };
 	static uint16_t rows[SHIFTS][N] __attribute__((aligned(64)));
 	static const int32_t ids[SHIFTS] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
-	struct gpt2c_run run = { .ids = ids, .n = SHIFTS, .n_embd = N, .seq = 1 };
+	struct gpt2c_run run = {
+		.ids = ids, .batch = SHIFTS, .seq = 1, .stride = 1, .n_embd = N
+	};
 
 	for (size_t r = 0; r < SHIFTS; r++)
 		for (size_t i = 0; i < N; i++)
@@ -220,7 +257,9 @@ START_TEST(test_two_roundings)
 	static int8_t q[SCALES][N] __attribute__((aligned(64)));
 	static float negative[SCALES][N] __attribute__((aligned(64)));
 	static const int32_t ids[SCALES] = { 0, 1, 2, 3 };
-	struct gpt2c_run run = { .ids = ids, .n = SCALES, .n_embd = N, .seq = SCALES };
+	struct gpt2c_run run = {
+		.ids = ids, .batch = 1, .seq = SCALES, .stride = SCALES, .n_embd = N
+	};
 	float out[SCALES * N];
 
 	for (size_t r = 0; r < SCALES; r++)
@@ -255,6 +294,25 @@ START_TEST(test_two_roundings)
 }
 END_TEST
 
+/* Of values as unsigned ones, wherever the largest stands. */
+START_TEST(test_largest)
+{
+	static int32_t values[200];
+
+	for (size_t set = 0; gpt2c_kernels_at(set); set++)
+		for (size_t n = 1; n <= 200; n++)
+			for (size_t at = 0; at < n; at++) {
+				memset(values, 0, sizeof values);
+				values[n - 1 - at] = 5;
+				values[at] = at % 3 == 0 ? INT32_MAX : at % 3 == 1 ? -1 : INT32_MIN;
+				if (gpt2c_kernels_at(set)->largest(values, n) !=
+				    (uint32_t)values[at])
+					ck_abort_msg("%s: %zu values, the largest at %zu",
+						     gpt2c_kernels_at(set)->name, n, at);
+			}
+}
+END_TEST
+
 START_TEST(test_sets)
 {
 	size_t n = 0;
@@ -278,6 +336,7 @@ int main(void)
 	tcase_add_test(tcase, test_sets);
 	tcase_add_loop_test(tcase, test_sizes, 0, 20);
 	tcase_add_test(tcase, test_two_roundings);
+	tcase_add_test(tcase, test_largest);
 	tcase_add_loop_test(tcase, test_every_half, GW_F16, GW_BF16 + 1);
 	return fixture_main(suite);
 }
