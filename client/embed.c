@@ -4,8 +4,12 @@
 #include <stdint.h>
 
 #include "client/error.h"
+#include "client/part.h"
 #include "client/store.h"
 #include "format/checked.h"
+
+/* Rows start on such a boundary, and end before one. */
+#define LINE_BYTES 64
 
 /* A range of the caller's memory. */
 struct gpt2c_span {
@@ -156,6 +160,26 @@ int gpt2c_rows(const gpt2c_store *store, const int32_t *ids, size_t n, const voi
 	return GPT2C_OK;
 }
 
+int gpt2c_prefetch(const gpt2c_store *store, const int32_t *ids, size_t n)
+{
+	const struct gpt2c_table *wte;
+
+	if (!store || (!ids && n > 0) || !aligned(ids, sizeof *ids))
+		return GPT2C_E_ARGUMENT;
+	wte = &store->wte;
+	if (n > 0 && store->kernels->largest(ids, n) >= wte->row_count)
+		return GPT2C_E_ID;
+	for (size_t i = 0; i < n; i++) {
+		const uint8_t *row = wte->rows + (size_t)ids[i] * wte->row_bytes;
+
+		if (wte->scales)
+			__builtin_prefetch(wte->scales + ids[i], 0, 2);
+		for (size_t at = 0; at < wte->row_bytes; at += LINE_BYTES)
+			__builtin_prefetch(row + at, 0, 2);
+	}
+	return GPT2C_OK;
+}
+
 /* Whether an output of that size is to be stored past the caches. */
 static bool streams(const gpt2c_store *store, uint64_t out_bytes)
 {
@@ -220,6 +244,21 @@ int gpt2c_embed(const gpt2c_store *store, const int32_t *ids, size_t batch, size
 	if (result == 0)
 		gpt2c_kernels_run(store->kernels, &run);
 	return result;
+}
+
+int gpt2c_embed_part(const gpt2c_store *store, const int32_t *ids, size_t batch, size_t seq,
+		     size_t past, float *out, size_t part, size_t n_parts, gpt2c_error *error)
+{
+	struct gpt2c_run run;
+	int result = prepare(store, ids, batch, seq, past, out, &run, error);
+
+	if (result < 0)
+		return result;
+	if (part >= n_parts)
+		return gpt2c_fail(error, GPT2C_E_ARGUMENT, -1, "there is no part %zu of %zu", part,
+				  n_parts);
+	gpt2c_part_run(store->kernels, &run, part, n_parts);
+	return GPT2C_OK;
 }
 
 int gpt2c_embed_at(const gpt2c_store *store, const int32_t *ids, const int32_t *positions, size_t n,

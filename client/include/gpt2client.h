@@ -239,7 +239,7 @@ int gpt2c_rows(const gpt2c_store *store, const int32_t *ids, size_t n, const voi
  * tables are too large to be read whole. It says what is in memory now: of a file that others can write
  * to, nothing about later, and rows that this process has written to (GPT2C_COPY_ON_WRITE) are bad.
  * A bad block's index is its offset in the image. Errors: GPT2C_E_ARGUMENT, _NO_TENSOR, _SIZE (no rows,
- * or beyond the last), _CORRUPT. Reads the blocks whole; thread-safe. Since 0.1.
+ * or beyond the last), _CORRUPT. Reads the blocks whole; thread-safe. Since 0.2.
  */
 int gpt2c_verify_rows(const gpt2c_store *store, const char *name, uint64_t first, uint64_t n,
 		      gpt2c_error *error);
@@ -270,6 +270,29 @@ int gpt2c_embed(const gpt2c_store *store, const int32_t *ids, size_t batch, size
  */
 int gpt2c_embed_at(const gpt2c_store *store, const int32_t *ids, const int32_t *positions, size_t n,
 		   float *out, gpt2c_error *error);
+
+/*
+ * One part of gpt2c_embed, for a thread of the caller's: the library makes none. Called once for each
+ * part 0 … n_parts-1, in any order or at once, with arguments otherwise equal, it gives what one call
+ * of gpt2c_embed gives. Parts divide the positions of all sequences among them, so that each row of wpe
+ * is read by one of them (or the sequences, where that is fairer), and write no cache line in common,
+ * unless n_embd is less than 16. Where tokens are fewer than parts, some have nothing to do.
+ *   part     0 … n_parts-1
+ *   n_parts  as many as there are threads
+ * Every part checks all ids, so that all fail alike, before any of out is written. Errors: as gpt2c_embed,
+ * and GPT2C_E_ARGUMENT for a part that does not exist. Thread-safe. Since 0.2.
+ */
+int gpt2c_embed_part(const gpt2c_store *store, const int32_t *ids, size_t batch, size_t seq,
+		     size_t past, float *out, size_t part, size_t n_parts, gpt2c_error *error);
+
+/*
+ * Starts wte's rows of ids on their way into the L2 cache and returns without waiting for them, so that
+ * gpt2c_rows' pointers or gpt2c_embed find them there. A cache has room for some dozens to hundreds of
+ * rows; more push each other out.
+ *   ids  [n], each 0 … n_vocab-1; n may be 0
+ * Errors: GPT2C_E_ARGUMENT, and GPT2C_E_ID, when no row is started. Thread-safe. Since 0.2.
+ */
+int gpt2c_prefetch(const gpt2c_store *store, const int32_t *ids, size_t n);
 
 #ifdef __cplusplus
 }

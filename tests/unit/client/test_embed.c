@@ -151,6 +151,27 @@ START_TEST(test_rows_of_int8)
 }
 END_TEST
 
+/* Types whose scales are fetched too, and not; whether rows come is for clocks to say. */
+START_TEST(test_prefetch)
+{
+	const int32_t *odd = (const int32_t *)(const void *)((const char *)ids + 1);
+	gpt2c_store *small = open_pack(POSITIONS, GW_I8, GW_I8);
+	int32_t bad[2] = { 0, VOCAB };
+
+	ck_assert_int_eq(gpt2c_prefetch(store, ids, TOKENS), GPT2C_OK);
+	ck_assert_int_eq(gpt2c_prefetch(small, ids, TOKENS), GPT2C_OK);
+	ck_assert_int_eq(gpt2c_prefetch(store, NULL, 0), GPT2C_OK);
+	ck_assert_int_eq(gpt2c_prefetch(store, NULL, 1), GPT2C_E_ARGUMENT);
+	ck_assert_int_eq(gpt2c_prefetch(store, odd, 1), GPT2C_E_ARGUMENT);
+	ck_assert_int_eq(gpt2c_prefetch(NULL, ids, 1), GPT2C_E_ARGUMENT);
+	ck_assert_int_eq(gpt2c_prefetch(store, bad, 1), GPT2C_OK);
+	ck_assert_int_eq(gpt2c_prefetch(store, bad, 2), GPT2C_E_ID);
+	bad[1] = -1;
+	ck_assert_int_eq(gpt2c_prefetch(store, bad, 2), GPT2C_E_ID);
+	gpt2c_close(small);
+}
+END_TEST
+
 static const int32_t bad_ids[] = { -1, VOCAB, INT32_MAX, INT32_MIN };
 
 /* _i: which of these */
@@ -293,6 +314,7 @@ int main(void)
 	tcase_add_test(tcase, test_without_positions);
 	tcase_add_test(tcase, test_rows);
 	tcase_add_test(tcase, test_rows_of_int8);
+	tcase_add_test(tcase, test_prefetch);
 	tcase_add_test(tcase, test_bad_position);
 	tcase_add_test(tcase, test_past);
 	tcase_add_test(tcase, test_sizes);

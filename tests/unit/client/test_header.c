@@ -69,6 +69,8 @@ int main(void)
 	failed |= gpt2c_rows(store, &id, 1, rows, &error) != GPT2C_E_ARGUMENT;
 	failed |= gpt2c_embed(store, &id, 1, 1, 0, out, &error) != GPT2C_E_ARGUMENT;
 	failed |= gpt2c_embed_at(store, &id, NULL, 1, out, &error) != GPT2C_E_ARGUMENT;
+	failed |= gpt2c_embed_part(store, &id, 1, 1, 0, out, 0, 1, &error) != GPT2C_E_ARGUMENT;
+	failed |= gpt2c_prefetch(store, &id, 1) != GPT2C_E_ARGUMENT;
 	failed |= gpt2c_state(store) != GPT2C_CURRENT;
 	failed |= gpt2c_get_fd(store) != -1;
 	failed |= gpt2c_strerror(GPT2C_E_ID) == NULL;

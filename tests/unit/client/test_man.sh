@@ -1,21 +1,26 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# usage: test_man.sh PAGE EXAMPLE HEADER README
-# The page and the README quote the example as it is compiled (but for its licence line), the page
+# usage: test_man.sh PAGE EXAMPLE PARTS HEADER README
+# The page quotes both examples and the README the first as they are compiled (but for the licence line), the page
 # names every function, error and flag of the header, and mandoc, where there is one, finds no fault with it.
 set -eu
-page=$1 example=$2 header=$3 readme=$4
+page=$1 example=$2 parts=$3 header=$4 readme=$5
 
 scratch=$(mktemp -d)
 trap 'rm -r "$scratch"' EXIT
-sed -n '/^\.\\" example\.c begins$/,/^\.\\" example\.c ends$/p' "$page" |
-	sed -e '/^\.\\"/d' -e '/^\.Bd/d' -e '/^\.Ed/d' -e 's/^\\&//' -e 's/\\-/-/g' -e 's/\\e/\\/g' \
-		>"$scratch/quoted"
-sed 1d "$example" >"$scratch/compiled"
-diff "$scratch/quoted" "$scratch/compiled" || {
-	echo "$page does not quote $example"
-	exit 1
+quotes() {
+	name=$(basename "$1" .c)
+	sed -n "/^\.\\\\\" $name\.c begins\$/,/^\.\\\\\" $name\.c ends\$/p" "$page" |
+		sed -e '/^\.\\"/d' -e '/^\.Bd/d' -e '/^\.Ed/d' -e 's/^\\&//' -e 's/\\-/-/g' -e 's/\\e/\\/g' \
+			>"$scratch/quoted"
+	sed 1d "$1" >"$scratch/compiled"
+	diff "$scratch/quoted" "$scratch/compiled" || {
+		echo "$page does not quote $1"
+		exit 1
+	}
 }
+quotes "$parts"
+quotes "$example"
 sed -n '/^```c$/,/^```$/p' "$readme" | sed '/^```/d' >"$scratch/quoted"
 diff "$scratch/quoted" "$scratch/compiled" || {
 	echo "$readme does not quote $example"
