@@ -17,7 +17,7 @@ extern "C" {
 #endif
 
 #define GPT2C_VERSION_MAJOR 0
-#define GPT2C_VERSION_MINOR 1
+#define GPT2C_VERSION_MINOR 2
 #define GPT2C_VERSION_PATCH 0
 
 /* Element types, as in a pack's directory. GPT2C_NONE: no such table. */

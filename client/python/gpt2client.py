@@ -36,7 +36,7 @@ import sys
 from enum import IntEnum
 from typing import NamedTuple, Optional
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 # and Embedding, once PyTorch is needed
 __all__ = ['Error', 'Info', 'State', 'Store', 'attach', 'library_version', 'open']
 

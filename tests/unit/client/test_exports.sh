@@ -29,8 +29,8 @@ expect() {
 		exit 1
 	}
 }
-expect 0.1 'gpt2c_close gpt2c_embed gpt2c_embed_at gpt2c_get_fd gpt2c_get_info gpt2c_get_tensor gpt2c_get_tensor_at gpt2c_open gpt2c_open_file gpt2c_open_with gpt2c_ref gpt2c_rows gpt2c_state gpt2c_strerror gpt2c_verify_rows gpt2c_version '
-expect 0.2 'gpt2c_embed_part gpt2c_prefetch '
+expect 0.1 'gpt2c_close gpt2c_embed gpt2c_embed_at gpt2c_get_fd gpt2c_get_info gpt2c_get_tensor gpt2c_get_tensor_at gpt2c_open gpt2c_open_file gpt2c_open_with gpt2c_ref gpt2c_rows gpt2c_state gpt2c_strerror gpt2c_version '
+expect 0.2 'gpt2c_embed_part gpt2c_prefetch gpt2c_refresh gpt2c_verify_rows '
 readelf -d "$library" | grep -q 'SONAME.*\[libgpt2client\.so\.0\]'
 if [ "$sanitized" != none ]; then
 	echo "dependencies not checked: built with the sanitizers $sanitized"
