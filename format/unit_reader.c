@@ -11,8 +11,8 @@
 struct gw_unit_reader {
 	const struct gw_pack *pack;
 	int fd;
-	struct gw_block_decoder *decoder;           /* NULL: nothing is compressed */
-	uint8_t stored[GW_MAX_STORED_BLOCK_BYTES]; /* used only then */
+	struct gw_block_decoder *decoder; /* NULL: nothing is compressed */
+	uint8_t stored[];                 /* GW_MAX_STORED_BLOCK_BYTES, or none then */
 };
 
 int gw_unit_reader_new(const struct gw_pack *pack, int fd, const struct gw_zstd *zstd,
@@ -23,7 +23,7 @@ int gw_unit_reader_new(const struct gw_pack *pack, int fd, const struct gw_zstd 
 
 	if (pack->stored && !zstd)
 		return gw_fail(error, GW_E_ARGUMENT, GW_NO_OFFSET, "a compressed pack needs zstd");
-	reader = malloc(sizeof *reader);
+	reader = malloc(sizeof *reader + (pack->stored ? GW_MAX_STORED_BLOCK_BYTES : 0));
 	if (!reader)
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "no memory to read blocks");
 	reader->pack = pack;
@@ -102,5 +102,12 @@ int gw_unit_reader_verify(struct gw_unit_reader *reader, uint64_t index, uint8_t
 {
 	int code = gw_unit_reader_read(reader, index, out, error);
 
-	return code ? code : gw_pack_verify_unit(reader->pack, index, out, error);
+	if (code || !reader->pack->stored || index >= reader->pack->superblock.n_blocks)
+		return code ? code : gw_pack_verify_unit(reader->pack, index, out, error);
+	code = gw_pack_verify_unit(reader->pack, index, out, NULL);
+	return code ? fail_stored(reader, index, code, 0,
+				  code == GW_E_PADDING ? "is decoded to padding that is not zero" :
+							 "is decoded to what does not match its digest",
+				  error) :
+		      GW_OK;
 }

@@ -28,7 +28,8 @@ void gw_unit_reader_free(struct gw_unit_reader *reader); /* NULL is fine */
 int gw_unit_reader_read(struct gw_unit_reader *reader, uint64_t index, uint8_t *out,
 			struct gw_error *error);
 
-/* The same, verified. Also the errors of gw_pack_verify_unit. */
+/* The same, verified. Also the errors of gw_pack_verify_unit; of stored blocks with where they lie in the
+ * file. */
 int gw_unit_reader_verify(struct gw_unit_reader *reader, uint64_t index, uint8_t *out,
 			  struct gw_error *error);
 

@@ -90,6 +90,7 @@ static int pack_unpack_write(const struct pack_unpack *unpack, const struct pack
 			     struct gw_error *error)
 {
 	const struct pack_file *file = &source->files[0];
+	const struct gw_superblock *superblock = &pack_repack_pack(source)->superblock;
 	struct tool_progress progress;
 	struct gw_outfile *out = NULL;
 	int code = gw_outfile_refuse_same(unpack->output, file->status.st_dev, file->status.st_ino,
@@ -99,7 +100,7 @@ static int pack_unpack_write(const struct pack_unpack *unpack, const struct pack
 		code = gw_outfile_create(unpack->output, unpack->force, &out, error);
 	if (code != GW_OK)
 		return code;
-	tool_progress_start(&progress, "unpacking", file->size_bytes, unpack->quiet);
+	tool_progress_start(&progress, "unpacking", superblock->image_bytes, unpack->quiet);
 	code = pack_export(unpack->exporter, source, out, &progress, error);
 	tool_progress_end(&progress);
 	if (code == GW_OK)
@@ -123,7 +124,7 @@ static void pack_unpack_say_done(const struct pack_unpack *unpack, const struct 
 		tool_say("%s: %u tensors of %s, content id %s",
 			 gw_quote(unpack->output, strlen(unpack->output), quoted, sizeof quoted),
 			 pack->superblock.n_tensors,
-			 tool_size_text(source->files[0].size_bytes, size),
+			 tool_size_text(pack->superblock.image_bytes, size),
 			 gw_digest_text(&pack->superblock.content_id, id));
 }
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "format/reader.h"
+#include "format/unit_reader.h"
 #include "tools/common/progress.h"
 #include "tools/pack/command.h"
 #include "tools/pack/file.h"
@@ -61,33 +61,40 @@ static int pack_verify_units(const struct pack_file *file, const struct gw_pack 
 			     const char *name, bool quiet, uint64_t *out_n_bad,
 			     struct gw_error *error)
 {
-	uint64_t n_units = gw_pack_unit_count(pack), n_bad = 0;
+	/* a compressed pack has no bytes but blocks */
+	uint64_t n_units = pack->stored ? pack->superblock.n_blocks : gw_pack_unit_count(pack);
+	uint64_t n_bad = 0;
 	struct gw_error bad = GW_ERROR_INIT;
+	struct gw_unit_reader *reader = NULL;
 	uint8_t *buffer = malloc(GW_HUGE_PAGE_BYTES); /* no unit is larger */
 	struct tool_progress progress;
-	int code = GW_OK;
+	int code;
 
 	if (!buffer)
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+	code = gw_unit_reader_new(pack, file->fd, &gw_zstd_linked, &reader, error);
 	posix_fadvise(file->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	tool_progress_start(&progress, "verifying", file->size_bytes, quiet);
 	for (uint64_t i = 0; code == GW_OK && i < n_units; i++) {
-		struct gw_unit unit = gw_pack_unit(pack, i);
+		int found = gw_unit_reader_verify(reader, i, buffer, &bad);
 
-		code = pack_file_read(file, buffer, unit.size_bytes, unit.offset_bytes, error);
-		if (code != GW_OK)
-			break;
-		if (gw_pack_verify_unit(pack, i, buffer, &bad) != GW_OK) {
+		if (tool_exit_code(found) == TOOL_VERIFY) {
 			bool shown = progress.enabled;
 
 			tool_progress_end(&progress);
 			tool_say("%s: %s", name, bad.message);
 			progress.enabled = shown;
 			n_bad++;
+		} else if (found != GW_OK) {
+			code = found;
+			if (error)
+				*error = bad;
 		}
-		tool_progress_add(&progress, unit.size_bytes);
+		tool_progress_add(&progress, pack->stored ? pack->stored[i].size_bytes :
+							    gw_pack_unit(pack, i).size_bytes);
 	}
 	tool_progress_end(&progress);
+	gw_unit_reader_free(reader);
 	free(buffer);
 	*out_n_bad = n_bad;
 	return code;
@@ -113,7 +120,8 @@ static enum tool_exit pack_verify_file(const char *path, bool quiet)
 	} else if (n_bad) {
 		tool_say("%s: does not verify: %" PRIu64 " of %" PRIu64
 			 " blocks and gaps are damaged",
-			 name, n_bad, gw_pack_unit_count(pack));
+			 name, n_bad,
+			 pack->stored ? pack->superblock.n_blocks : gw_pack_unit_count(pack));
 		result = TOOL_VERIFY;
 	} else {
 		if (!quiet)

@@ -29,6 +29,8 @@
  * of archives, names. An archive of all 160 tensors of GPT-2 takes 50 KiB.
  */
 #define PACK_MAX_PARTS_BYTES (UINT64_C(16) << 20)
+/* Of these, the decoder of a compressed pack: 256 KiB of its own and libzstd's context, 94 KiB in 1.5.4. */
+#define PACK_DECODER_BYTES (UINT64_C(512) << 10)
 /*
  * All of a GGUF file that is before its data. It is gone through once and not kept; the largest
  * vocabularies (262,144 tokens, 514,906 merges) take some 20 MiB.

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A pack as a checkpoint: its tensors without the padding of their rows, those of int8 followed by their
- * scales; every block verified.
+ * scales; every block decoded where it is compressed, and verified.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "format/reader.h"
+#include "format/unit_reader.h"
 #include "tools/pack/element.h"
 #include "tools/pack/formats.h"
+#include "tools/pack/limits.h"
 
 struct pack_repack {
 	struct gw_pack *pack;
+	struct gw_unit_reader *reader;
 	uint64_t block; /* the number of the one in bytes; UINT64_MAX: none */
 	uint8_t bytes[GW_BLOCK_BYTES];
 };
@@ -28,22 +31,19 @@ static int pack_repack_fail(const struct pack_file *file, const struct gw_error 
 	return inner->code;
 }
 
-/* The zero bytes around the tensors, which belong to no block. */
-static int pack_repack_gaps(const struct pack_file *file, const struct gw_pack *pack,
+/* The zero bytes around the tensors, which belong to no block; a compressed pack has none. */
+static int pack_repack_gaps(const struct pack_file *file, const struct pack_repack *repack,
 			    struct gw_error *error)
 {
+	const struct gw_pack *pack = repack->pack;
 	uint8_t *bytes = malloc(GW_HUGE_PAGE_BYTES); /* no unit is larger */
 	struct gw_error inner = GW_ERROR_INIT;
 	int code = bytes ? GW_OK : gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
 
 	for (uint64_t i = pack->superblock.n_blocks;
-	     code == GW_OK && i < gw_pack_unit_count(pack); i++) {
-		struct gw_unit unit = gw_pack_unit(pack, i);
-
-		code = pack_file_read(file, bytes, unit.size_bytes, unit.offset_bytes, error);
-		if (code == GW_OK && gw_pack_verify_unit(pack, i, bytes, &inner) != GW_OK)
+	     code == GW_OK && i < gw_pack_unit_count(pack); i++)
+		if (gw_unit_reader_verify(repack->reader, i, bytes, &inner) != GW_OK)
 			code = pack_repack_fail(file, &inner, error);
-	}
 	free(bytes);
 	return code;
 }
@@ -52,18 +52,12 @@ static int pack_repack_gaps(const struct pack_file *file, const struct gw_pack *
 static int pack_repack_block(const struct pack_file *file, struct pack_repack *repack,
 			     uint64_t block, struct gw_error *error)
 {
-	struct gw_unit unit = gw_pack_unit(repack->pack, block);
 	struct gw_error inner = GW_ERROR_INIT;
-	int code;
 
 	if (repack->block == block)
 		return GW_OK;
 	repack->block = UINT64_MAX;
-	code = pack_file_read(file, repack->bytes, unit.size_bytes, unit.offset_bytes, error);
-	if (code != GW_OK)
-		return code;
-	code = gw_pack_verify_unit(repack->pack, block, repack->bytes, &inner);
-	if (code != GW_OK)
+	if (gw_unit_reader_verify(repack->reader, block, repack->bytes, &inner) != GW_OK)
 		return pack_repack_fail(file, &inner, error);
 	repack->block = block;
 	return GW_OK;
@@ -118,6 +112,7 @@ static void pack_repack_close(void *state)
 {
 	struct pack_repack *repack = state;
 
+	gw_unit_reader_free(repack->reader);
 	gw_pack_free(repack->pack);
 	free(repack);
 }
@@ -173,6 +168,7 @@ int pack_repack_open(int folder_fd, struct pack_file *file, struct pack_source *
 {
 	struct pack_repack *repack = calloc(1, sizeof *repack);
 	struct gw_error inner = GW_ERROR_INIT;
+	const struct gw_pack *pack;
 	int code;
 
 	(void)folder_fd;
@@ -188,11 +184,17 @@ int pack_repack_open(int folder_fd, struct pack_file *file, struct pack_source *
 	file = &source->files[0];
 	if (gw_pack_open_fd(file->fd, &repack->pack, &inner) != GW_OK)
 		return pack_repack_fail(file, &inner, error);
-	source->held_bytes = sizeof *repack + sizeof *repack->pack +
-			     repack->pack->superblock.n_tensors * sizeof(struct gw_tensor) +
-			     repack->pack->superblock.n_blocks * sizeof(uint64_t);
-	source->config.n_layer = repack->pack->superblock.n_layer;
-	source->config.n_head = repack->pack->superblock.n_head;
-	code = pack_repack_gaps(file, repack->pack, error);
-	return code == GW_OK ? pack_repack_list(source, repack->pack, error) : code;
+	pack = repack->pack;
+	if (gw_unit_reader_new(pack, file->fd, &gw_zstd_linked, &repack->reader, &inner) != GW_OK)
+		return pack_repack_fail(file, &inner, error);
+	source->held_bytes = sizeof *repack + sizeof *pack +
+			     pack->superblock.n_tensors * sizeof(struct gw_tensor) +
+			     pack->superblock.n_blocks * sizeof(uint64_t);
+	if (pack->stored)
+		source->held_bytes += pack->superblock.n_blocks * sizeof *pack->stored +
+				      GW_MAX_STORED_BLOCK_BYTES + PACK_DECODER_BYTES;
+	source->config.n_layer = pack->superblock.n_layer;
+	source->config.n_head = pack->superblock.n_head;
+	code = pack->stored ? GW_OK : pack_repack_gaps(file, repack, error);
+	return code == GW_OK ? pack_repack_list(source, pack, error) : code;
 }

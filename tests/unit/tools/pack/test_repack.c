@@ -34,10 +34,25 @@ static const struct {
 	{ GW_I8, 3, 262145 },  /* and rows of bytes */
 };
 
+#define N_TABLES (int)(sizeof tables / sizeof tables[0])
+
+/* Puts the compressed form in place of the pack at path. */
+static void compress(const char *path)
+{
+	size_t n, n_compressed;
+	uint8_t *raw = fixture_read(path, &n), *compressed = fixture_compress(raw, n, &n_compressed);
+
+	fixture_write(path, compressed, n_compressed);
+	free(raw);
+	free(compressed);
+}
+
+/* Twice over: of packs as they are, and compressed. */
 START_TEST(values)
 {
-	uint64_t rows = tables[_i].rows, columns = tables[_i].columns;
-	unsigned dtype = tables[_i].dtype, width = gw_dtype_bytes(dtype);
+	int which = _i % N_TABLES;
+	uint64_t rows = tables[which].rows, columns = tables[which].columns;
+	unsigned dtype = tables[which].dtype, width = gw_dtype_bytes(dtype);
 	struct gw_tensor packed = fixture_tensor(GW_WTE_NAME, dtype, rows, columns);
 	const char *path = fixture_path(folder, "old.gpt2w");
 	uint64_t scales_bytes = dtype == GW_I8 ? 4 * rows : 0;
@@ -48,6 +63,8 @@ START_TEST(values)
 
 	packed.role = GW_ROLE_WTE;
 	fixture_pack_tensors(path, &packed, 1);
+	if (_i >= N_TABLES)
+		compress(path);
 	ck_assert_code(error, pack_source_open(path, &source, &error), GW_OK);
 	ck_assert_str_eq(source->format, "gpt2w");
 	ck_assert_uint_eq(source->tensors.n, 1);
@@ -135,6 +152,37 @@ START_TEST(flipped)
 }
 END_TEST
 
+/* The same of a compressed pack, whose first stored block follows its table on the next page. */
+START_TEST(flipped_compressed)
+{
+	const char *path = fixture_path(folder, "old.gpt2w");
+	struct gw_error error = GW_ERROR_INIT;
+	size_t n, n_damaged = 0;
+	uint8_t *bytes;
+
+	fixture_pack(path, 40, 30, 17, _i ? GW_I8 : GW_F32, GW_F32);
+	compress(path);
+	ck_assert_code(error, read_all(path, &error), GW_OK);
+	bytes = fixture_read(path, &n);
+	for (size_t i = 0; i < n; i += i < 12288 ? 251 : 11) {
+		int code;
+
+		bytes[i] ^= 0x10;
+		fixture_write(path, bytes, n);
+		code = read_all(path, &error);
+		bytes[i] ^= 0x10;
+		n_damaged += code == GW_E_STORED_BLOCK;
+		ck_assert_msg(code < 0, "byte %zu", i);
+		if (i >= 12288)
+			ck_assert_int_eq(code, GW_E_STORED_BLOCK);
+		if (i >= 12288)
+			ck_assert_ptr_nonnull(strstr(error.message, "old.gpt2w: stored block "));
+	}
+	ck_assert_uint_gt(n_damaged, 10);
+	free(bytes);
+}
+END_TEST
+
 START_TEST(cut_off)
 {
 	const char *path = fixture_path(folder, "old.gpt2w");
@@ -143,6 +191,8 @@ START_TEST(cut_off)
 	size_t n;
 
 	fixture_pack(path, 40, 30, 17, GW_F32, GW_F32);
+	if (_i)
+		compress(path);
 	bytes = fixture_read(path, &n);
 	for (size_t i = 6; i < n; i += i < 600 ? 7 : 197) {
 		fixture_write(path, bytes, i);
@@ -161,6 +211,8 @@ START_TEST(shortened_while_read)
 	uint8_t out[64];
 
 	fixture_pack(path, 40, 30, 16, GW_F32, GW_F32);
+	if (_i)
+		compress(path);
 	ck_assert_code(error, pack_source_open(path, &source, &error), GW_OK);
 	fixture_write(path, "x", 1);
 	ck_assert_code(error,
@@ -201,10 +253,11 @@ int main(void)
 	TCase *repack = fixture_case(suite, "repack");
 
 	tcase_add_checked_fixture(repack, setup, teardown);
-	tcase_add_loop_test(repack, values, 0, sizeof tables / sizeof tables[0]);
+	tcase_add_loop_test(repack, values, 0, 2 * N_TABLES);
 	tcase_add_loop_test(repack, flipped, 0, 2);
-	tcase_add_test(repack, cut_off);
-	tcase_add_test(repack, shortened_while_read);
+	tcase_add_loop_test(repack, flipped_compressed, 0, 2);
+	tcase_add_loop_test(repack, cut_off, 0, 2);
+	tcase_add_loop_test(repack, shortened_while_read, 0, 2);
 	tcase_add_test(repack, roles_count);
 	return fixture_main(suite);
 }
