@@ -7,6 +7,7 @@
 
 #include "format/bytes.h"
 #include "format/directory.h"
+#include "format/stored.h"
 #include "format/superblock.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/support/fixture.h"
@@ -90,6 +91,23 @@ static void mutate_byte(uint8_t *data, size_t bytes, const uint8_t *entry, uint6
 	data[at < bytes ? at : bytes - 1] = (uint8_t)fuzz_random(state);
 }
 
+/* The first entries of a compressed pack's table, or the first bytes of its first block. */
+static void mutate_stored(uint8_t *data, size_t bytes, uint64_t *state)
+{
+	struct gw_bytes in = gw_bytes_read(data, bytes);
+	struct gw_regions regions = gw_superblock_regions(gw_get_u32(&in, GW_SB_N_TENSORS),
+							  gw_get_u64(&in, GW_SB_N_BLOCKS));
+	struct gw_stored_regions at =
+		gw_stored_regions(regions.digests_end, gw_get_u64(&in, GW_SB_N_BLOCKS));
+	uint64_t entry = at.table_offset + GW_STORED_ENTRY_BYTES * below(state, 2);
+	uint64_t byte = at.blocks_offset + below(state, below(state, 2) ? 32 : bytes);
+
+	if (below(state, 2) && gw_bytes_at(&in, entry, GW_STORED_ENTRY_BYTES))
+		mutate_number(data + entry + GW_ST_SIZE, GW_ST_SIZE_SIZE, state);
+	else if (gw_bytes_at(&in, byte, 1))
+		mutate_number(data + byte, 1, state);
+}
+
 static void mutate_part(uint8_t *data, size_t bytes, uint64_t *state)
 {
 	uint64_t n = (bytes - GW_DIRECTORY_OFFSET) / GW_ENTRY_BYTES;
@@ -97,6 +115,10 @@ static void mutate_part(uint8_t *data, size_t bytes, uint64_t *state)
 	uint8_t *entry = data + GW_DIRECTORY_OFFSET +
 			 GW_ENTRY_BYTES * below(state, n < n_tensors ? n : n_tensors);
 
+	if ((data[GW_SB_REQUIRED_FEATURES] & GW_FEATURE_STORED_BLOCKS) && below(state, 2)) {
+		mutate_stored(data, bytes, state);
+		return;
+	}
 	switch (below(state, 8)) {
 	case 0:
 	case 1:
@@ -132,7 +154,7 @@ static size_t make_tensors(struct gw_tensor *tensors, uint64_t *state)
 		if (strcmp(names[i], GW_WTE_NAME) != 0 && below(state, 2))
 			continue;
 		tensors[n] = (struct gw_tensor) {
-			.dtype = (uint8_t)(GW_F32 + below(state, 3)),
+			.dtype = (uint8_t)(GW_F32 + below(state, 4)),
 			.role = strcmp(names[i], GW_WTE_NAME) == 0   ? GW_ROLE_WTE
 				: strcmp(names[i], GW_WPE_NAME) == 0 ? GW_ROLE_WPE
 								     : GW_ROLE_NONE,

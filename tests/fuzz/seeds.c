@@ -16,6 +16,18 @@
 
 static const char *folder;
 
+/* The pack called from, compressed. */
+static void compress(const char *from, const char *to)
+{
+	size_t bytes, compressed_bytes;
+	uint8_t *pack = fixture_read(fixture_path(folder, from), &bytes);
+	uint8_t *compressed = fixture_compress(pack, bytes, &compressed_bytes);
+
+	fixture_write(fixture_path(folder, to), compressed, compressed_bytes);
+	free(pack);
+	free(compressed);
+}
+
 START_TEST(packs)
 {
 	struct gw_tensor tensors[] = {
@@ -29,6 +41,13 @@ START_TEST(packs)
 	fixture_pack(fixture_path(folder, "both"), 3, 2, 16, GW_F32, GW_BF16);
 	fixture_pack(fixture_path(folder, "int8"), 70, 3, 9, GW_I8, GW_I8);
 	fixture_pack_tensors(fixture_path(folder, "four"), tensors, 4);
+	fixture_pack(fixture_path(folder, "rows"), 300, 3, 96, GW_F32, GW_F16);
+	compress("smallest", "smallest-compressed");
+	compress("both", "both-compressed");
+	compress("int8", "int8-compressed");
+	compress("four", "four-compressed");
+	compress("rows", "rows-compressed");
+	remove(fixture_path(folder, "rows")); /* too large for what it adds */
 }
 END_TEST
 

@@ -27,7 +27,7 @@ static struct fuzz_resources before;
 /* What the reader of packs says of a damaged one. */
 static bool is_pack_error(int code)
 {
-	return code <= GW_E_TRUNCATED && code >= GW_E_BLOCK_DIGEST;
+	return code <= GW_E_TRUNCATED && code >= GW_E_STORED_BLOCK;
 }
 
 static void check_tensor(const struct pack_source *source, const struct pack_tensor *tensor)
