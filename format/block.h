@@ -16,7 +16,6 @@
 enum gw_block_mode {
 	GW_BLOCK_RAW = 0,    /* the raw bytes follow */
 	GW_BLOCK_PLANES = 1, /* one plane for each byte of an element */
-	GW_BLOCK_PACKED = 2, /* f32: the top plane, then the other three bytes of each element together */
 };
 
 /* How one plane is stored. */

@@ -15,7 +15,7 @@
 /* everything else of the descriptor but the size of the content size field */
 #define FRAME_FLAGS 0x3fu
 
-/* Stays in L1 between being joined, hashed and written; measured: 8 to 16 KiB are best. */
+/* Stays in L1 between being joined, hashed and written. */
 #define NEAR_BYTES 8192
 
 struct gw_block_decoder {
@@ -30,10 +30,10 @@ struct gw_block_decoder {
 /* One plane of a stored block; [elements] bytes once it is expanded. */
 struct plane {
 	unsigned number;
-	unsigned kind;        /* enum gw_plane_kind */
-	uint32_t bytes;       /* stored */
-	uint64_t at;          /* where it is in the stored block */
-	const uint8_t *data;  /* stored, then expanded */
+	unsigned kind;       /* enum gw_plane_kind */
+	uint32_t bytes;      /* stored */
+	uint64_t at;         /* where it is in the stored block */
+	const uint8_t *data; /* stored, then expanded */
 };
 
 int gw_block_decoder_new(const struct gw_zstd *zstd, struct gw_block_decoder **out_decoder,
@@ -90,9 +90,9 @@ static int check_frame_header(const struct plane *plane, const uint8_t *frame, s
 	if (magic != FRAME_MAGIC)
 		return fail_frame(plane, "no zstd frame", error);
 	if ((descriptor & FRAME_FLAGS) != FRAME_SINGLE_SEGMENT)
-		return fail_frame(plane,
-				  "its frame has a window, a checksum, a dictionary or reserved bits",
-				  error);
+		return fail_frame(
+			plane, "its frame has a window, a checksum, a dictionary or reserved bits",
+			error);
 	if (descriptor >> 6 != size_code || size != n)
 		return fail_frame(plane, "its frame declares another size", error);
 	return 0;
@@ -169,7 +169,8 @@ static int check_plane(const struct plane *plane, size_t n, struct gw_error *err
 	case GW_PLANE_RAW:
 		return plane->bytes == n ? 0 : fail_frame(plane, "raw, and of another size", error);
 	case GW_PLANE_CONSTANT:
-		return plane->bytes == 1 ? 0 : fail_frame(plane, "constant, and not one byte", error);
+		return plane->bytes == 1 ? 0
+					 : fail_frame(plane, "constant, and not one byte", error);
 	case GW_PLANE_ZSTD:
 	case GW_PLANE_DIFFERENCES:
 		return plane->bytes < n ? 0 : fail_frame(plane, "coded, and not smaller", error);
@@ -178,9 +179,9 @@ static int check_plane(const struct plane *plane, size_t n, struct gw_error *err
 	}
 }
 
-/* Reads the headers of n_planes planes, plane i of sizes[i] bytes, and places them; they end the block. */
-static int read_planes(const uint8_t *stored, size_t stored_bytes, struct plane *planes,
-		       const size_t *sizes, unsigned n_planes, struct gw_error *error)
+/* Reads the headers of n_planes planes of n bytes each, and places them; they end the block. */
+static int read_planes(const uint8_t *stored, size_t stored_bytes, struct plane *planes, size_t n,
+		       unsigned n_planes, struct gw_error *error)
 {
 	struct gw_bytes bytes = gw_bytes_read(stored, stored_bytes);
 	uint64_t at = GW_BLOCK_HEADER_BYTES + GW_PLANE_HEADER_BYTES * n_planes;
@@ -197,7 +198,7 @@ static int read_planes(const uint8_t *stored, size_t stored_bytes, struct plane 
 		plane->at = header;
 		plane->kind = gw_get_u8(&bytes, header);
 		plane->bytes = gw_get_u32(&bytes, header + 1);
-		r = check_plane(plane, sizes[i], error);
+		r = check_plane(plane, n, error);
 		if (r)
 			return r;
 		plane->at = at;
@@ -207,7 +208,8 @@ static int read_planes(const uint8_t *stored, size_t stored_bytes, struct plane 
 		at += plane->bytes;
 	}
 	if (at != stored_bytes)
-		return gw_fail(error, GW_E_BLOCK_CODE, at, "%zu bytes after a stored block's planes",
+		return gw_fail(error, GW_E_BLOCK_CODE, at,
+			       "%zu bytes after a stored block's planes",
 			       stored_bytes - (size_t)at);
 	return 0;
 }
@@ -216,7 +218,7 @@ static int read_planes(const uint8_t *stored, size_t stored_bytes, struct plane 
 struct parts {
 	unsigned width; /* bytes of an element */
 	unsigned mode;  /* enum gw_block_mode */
-	/* raw: [raw_bytes] in the first; planes: [n] each; packed: [n], [3 × n] */
+	/* raw: [raw_bytes] in the first; planes: [n] each */
 	const uint8_t *data[GW_BLOCK_MAX_PLANES];
 };
 
@@ -224,34 +226,14 @@ struct parts {
 static int expand_planes(struct gw_block_decoder *decoder, const uint8_t *stored,
 			 size_t stored_bytes, size_t n, struct parts *parts, struct gw_error *error)
 {
-	const size_t sizes[GW_BLOCK_MAX_PLANES] = { n, n, n, n };
 	struct plane planes[GW_BLOCK_MAX_PLANES];
 	int r;
 
-	r = read_planes(stored, stored_bytes, planes, sizes, parts->width, error);
+	r = read_planes(stored, stored_bytes, planes, n, parts->width, error);
 	for (unsigned i = 0; !r && i < parts->width; i++) {
 		r = expand_plane(decoder, &planes[i], decoder->scratch + i * n, n, error);
 		parts->data[i] = planes[i].data;
 	}
-	return r;
-}
-
-/* f32: the top plane, and the rest as it is. */
-static int expand_packed(struct gw_block_decoder *decoder, const uint8_t *stored,
-			 size_t stored_bytes, size_t n, struct parts *parts, struct gw_error *error)
-{
-	const size_t sizes[2] = { n, 3 * n };
-	struct plane planes[2];
-	int r;
-
-	r = read_planes(stored, stored_bytes, planes, sizes, 2, error);
-	if (r)
-		return r;
-	if (planes[1].kind != GW_PLANE_RAW)
-		return fail_frame(&planes[1], "packed, and not raw", error);
-	r = expand_plane(decoder, &planes[0], decoder->scratch, n, error);
-	parts->data[0] = planes[0].data;
-	parts->data[1] = planes[1].data;
 	return r;
 }
 
@@ -282,9 +264,8 @@ static int expand(struct gw_block_decoder *decoder, unsigned dtype, const uint8_
 			       "a stored block of %zu bytes is coded, and its raw size is %zu",
 			       stored_bytes, raw_bytes);
 	if (parts->mode == GW_BLOCK_PLANES)
-		return expand_planes(decoder, stored, stored_bytes, raw_bytes / width, parts, error);
-	if (parts->mode == GW_BLOCK_PACKED && width == 4)
-		return expand_packed(decoder, stored, stored_bytes, raw_bytes / 4, parts, error);
+		return expand_planes(decoder, stored, stored_bytes, raw_bytes / width, parts,
+				     error);
 	return gw_fail(error, GW_E_BLOCK_CODE, 0, "a stored block has mode %u", parts->mode);
 }
 
@@ -304,10 +285,6 @@ static void join(const struct gw_block_decoder *decoder, const struct parts *par
 			memcpy(out, from, n * parts->width);
 		return;
 	}
-	if (parts->mode == GW_BLOCK_PACKED) {
-		kernels->packed(out, parts->data[0] + first, parts->data[1] + 3 * first, n);
-		return;
-	}
 	for (unsigned i = 0; i < parts->width; i++)
 		at[i] = parts->data[i] + first;
 	if (parts->width == 4)
@@ -317,8 +294,7 @@ static void join(const struct gw_block_decoder *decoder, const struct parts *par
 }
 
 int gw_block_decode(struct gw_block_decoder *decoder, unsigned dtype, const uint8_t *stored,
-		    size_t stored_bytes, uint8_t *out_raw, size_t raw_bytes,
-		    struct gw_error *error)
+		    size_t stored_bytes, uint8_t *out_raw, size_t raw_bytes, struct gw_error *error)
 {
 	struct parts parts;
 	int r = expand(decoder, dtype, stored, stored_bytes, raw_bytes, &parts, error);

@@ -189,30 +189,14 @@ static size_t put_plane(struct gw_bytes *out, unsigned number, size_t at, const 
 	return at + plane->bytes;
 }
 
-/* Writes the planes; packed where all but f32's first are raw. Returns the stored size. */
-static size_t put_planes(const struct coded *planes, unsigned width, const uint8_t *raw, size_t n,
-			 struct gw_bytes *out)
+/* Writes the planes; returns the stored size. */
+static size_t put_planes(const struct coded *planes, unsigned width, struct gw_bytes *out)
 {
-	bool packed = width == 4 && planes[1].kind == GW_PLANE_RAW &&
-		      planes[2].kind == GW_PLANE_RAW && planes[3].kind == GW_PLANE_RAW;
-	unsigned n_planes = packed ? 2 : width;
-	size_t at = GW_BLOCK_HEADER_BYTES + GW_PLANE_HEADER_BYTES * n_planes;
+	size_t at = GW_BLOCK_HEADER_BYTES + GW_PLANE_HEADER_BYTES * width;
 
-	gw_put_u8(out, 0, packed ? GW_BLOCK_PACKED : GW_BLOCK_PLANES);
-	if (!packed) {
-		for (unsigned i = 0; i < width; i++)
-			at = put_plane(out, i, at, &planes[i]);
-		return at;
-	}
-	at = put_plane(out, 0, at, &planes[0]);
-	gw_put_u8(out, GW_BLOCK_HEADER_BYTES + GW_PLANE_HEADER_BYTES, GW_PLANE_RAW);
-	gw_put_u32(out, GW_BLOCK_HEADER_BYTES + GW_PLANE_HEADER_BYTES + 1, (uint32_t)(3 * n));
-	for (size_t i = 0; i < n; i++, at += 3) {
-		uint32_t bits;
-
-		memcpy(&bits, raw + 4 * i, 4);
-		gw_put(out, at, bits << 1 | bits >> 31, 3);
-	}
+	gw_put_u8(out, 0, GW_BLOCK_PLANES);
+	for (unsigned i = 0; i < width; i++)
+		at = put_plane(out, i, at, &planes[i]);
 	return at;
 }
 
@@ -247,7 +231,7 @@ int gw_block_encode(struct gw_block_encoder *encoder, unsigned dtype, uint64_t r
 		gw_put_bytes(&bytes, 1, raw, raw_bytes);
 		stored = GW_BLOCK_BOUND(raw_bytes);
 	} else {
-		stored = put_planes(planes, width, raw, n, &bytes);
+		stored = put_planes(planes, width, &bytes);
 	}
 	assert(!bytes.overrun);
 	*out_bytes = stored;

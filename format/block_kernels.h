@@ -11,8 +11,6 @@
 #include <stdint.h>
 
 struct gw_block_join {
-	/* [n] f32 from its top bytes and the other three of each element, low byte first */
-	void (*packed)(uint8_t *out, const uint8_t *top, const uint8_t *rest, size_t n);
 	/* [n] elements of 4 and of 2 bytes from as many planes */
 	void (*four)(uint8_t *out, const uint8_t *const planes[4], size_t n);
 	void (*two)(uint8_t *out, const uint8_t *const planes[2], size_t n);

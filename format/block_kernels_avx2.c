@@ -7,7 +7,6 @@
 #define KERNELS gw_block_kernels_avx2
 #define KERNELS_NAME "avx2"
 #define STEP 32
-#define JOIN_PACKED_READS (3 * 24 + 32)
 
 static inline __m256i load(const uint8_t *p)
 {
@@ -30,25 +29,6 @@ static inline __m256i rotate4(__m256i v)
 static inline __m256i rotate2(__m256i v)
 {
 	return _mm256_or_si256(_mm256_srli_epi16(v, 1), _mm256_slli_epi16(v, 15));
-}
-
-/* Four times eight elements: 12 bytes of rest into each half of the vector, spread to 16. */
-static inline void vector_join_packed(uint8_t *out, const uint8_t *top, const uint8_t *rest,
-				      bool far)
-{
-	const __m256i halves = _mm256_setr_epi32(0, 1, 2, 3, 3, 4, 5, 6);
-	const __m256i spread =
-		_mm256_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1, 0, 1, 2, -1,
-				 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1);
-
-	for (int k = 0; k < 4; k++) {
-		__m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)(top + 8 * k));
-		__m256i v = _mm256_permutevar8x32_epi32(load(rest + 24 * k), halves);
-
-		v = _mm256_shuffle_epi8(v, spread);
-		v = _mm256_or_si256(v, _mm256_slli_epi32(_mm256_cvtepu8_epi32(bytes), 24));
-		store(out + 32 * k, rotate4(v), far);
-	}
 }
 
 static inline void vector_join4(uint8_t *out, const uint8_t *const planes[4], size_t at, bool far)

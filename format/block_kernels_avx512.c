@@ -7,7 +7,6 @@
 #define KERNELS gw_block_kernels_avx512
 #define KERNELS_NAME "avx512"
 #define STEP 64
-#define JOIN_PACKED_READS (3 * 48 + 64)
 
 static inline __m512i load(const uint8_t *p)
 {
@@ -25,25 +24,6 @@ static inline void store(uint8_t *p, __m512i v, bool far)
 static inline __m512i rotate2(__m512i v)
 {
 	return _mm512_or_si512(_mm512_srli_epi16(v, 1), _mm512_slli_epi16(v, 15));
-}
-
-/* Four times sixteen elements: 12 bytes of rest into each quarter of the vector, spread to 16. */
-static inline void vector_join_packed(uint8_t *out, const uint8_t *top, const uint8_t *rest,
-				      bool far)
-{
-	const __m512i quarters =
-		_mm512_setr_epi32(0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 12);
-	const __m512i spread = _mm512_broadcast_i32x4(
-		_mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1));
-
-	for (int k = 0; k < 4; k++) {
-		__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(top + 16 * k));
-		__m512i v = _mm512_permutexvar_epi32(quarters, load(rest + 48 * k));
-
-		v = _mm512_shuffle_epi8(v, spread);
-		v = _mm512_or_si512(v, _mm512_slli_epi32(_mm512_cvtepu8_epi32(bytes), 24));
-		store(out + 64 * k, _mm512_ror_epi32(v, 1), far);
-	}
 }
 
 static inline void vector_join4(uint8_t *out, const uint8_t *const planes[4], size_t at, bool far)

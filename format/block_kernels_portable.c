@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Plain C, which compilers vectorise but for join_packed. */
+/* Plain C, which compilers vectorise. */
 #define KERNELS gw_block_kernels_portable
 #define KERNELS_NAME "portable"
 #define STEP 0

@@ -3,9 +3,8 @@
  * The loops of one set. Included once by each block_kernels_<set>.c, which has defined
  *   KERNELS, KERNELS_NAME   the name of its struct gw_block_kernels, and as a string
  *   STEP                    elements that its vector functions join at once
- *   JOIN_PACKED_READS       bytes of rest that vector_join_packed reads, at least 3 × STEP
- *   vector_join_packed(out, top, rest, far), vector_join4(out, planes, at, far),
- *   vector_join2(out, planes, at, far)   far, a constant: stored past the caches, out on 64 bytes
+ *   vector_join4(out, planes, at, far), vector_join2(out, planes, at, far)
+ *                           far, a constant: stored past the caches, out on 64 bytes
  *   sum64(plane, distance)  adds the 64 bytes at plane - distance to those at plane
  *   stream64(out, in)       copies 64 bytes past the caches, out on a multiple of 64
  *   stream_end()            after the last of them
@@ -32,22 +31,6 @@ static inline void put2(uint8_t *out, uint32_t rotated)
 	uint16_t bits = (uint16_t)(rotated >> 1 | rotated << 15);
 
 	memcpy(out, &bits, 2);
-}
-
-INLINE void join_packed(uint8_t *restrict out, const uint8_t *restrict top,
-			const uint8_t *restrict rest, size_t n, bool far)
-{
-	size_t i = 0;
-
-#if STEP
-	for (; 3 * (n - i) >= JOIN_PACKED_READS; i += STEP)
-		vector_join_packed(out + 4 * i, top + i, rest + 3 * i, far);
-#endif
-	for (; i < n; i++)
-		put4(out + 4 * i, (uint32_t)top[i] << 24 | (uint32_t)rest[3 * i + 2] << 16 |
-					  (uint32_t)rest[3 * i + 1] << 8 | rest[3 * i]);
-	if (far)
-		stream_end();
 }
 
 INLINE void join4(uint8_t *restrict out, const uint8_t *const planes[4], size_t n, bool far)
@@ -82,19 +65,14 @@ INLINE void join2(uint8_t *restrict out, const uint8_t *const planes[2], size_t 
 		stream_end();
 }
 
-#define FAR_AND_NEAR(suffix, far)                                                               \
-	static void join_packed_##suffix(uint8_t *out, const uint8_t *top, const uint8_t *rest, \
-					 size_t n)                                              \
-	{                                                                                       \
-		join_packed(out, top, rest, n, far);                                            \
-	}                                                                                       \
-	static void join4_##suffix(uint8_t *out, const uint8_t *const planes[4], size_t n)      \
-	{                                                                                       \
-		join4(out, planes, n, far);                                                     \
-	}                                                                                       \
-	static void join2_##suffix(uint8_t *out, const uint8_t *const planes[2], size_t n)      \
-	{                                                                                       \
-		join2(out, planes, n, far);                                                     \
+#define FAR_AND_NEAR(suffix, far)                                                          \
+	static void join4_##suffix(uint8_t *out, const uint8_t *const planes[4], size_t n) \
+	{                                                                                  \
+		join4(out, planes, n, far);                                                \
+	}                                                                                  \
+	static void join2_##suffix(uint8_t *out, const uint8_t *const planes[2], size_t n) \
+	{                                                                                  \
+		join2(out, planes, n, far);                                                \
 	}
 FAR_AND_NEAR(near, false)
 FAR_AND_NEAR(far, true)
@@ -123,8 +101,7 @@ static void stream(uint8_t *restrict out, const uint8_t *restrict in, size_t n)
 
 const struct gw_block_kernels KERNELS = {
 	.name = KERNELS_NAME,
-	.join = { { join_packed_near, join4_near, join2_near },
-		  { join_packed_far, join4_far, join2_far } },
+	.join = { { join4_near, join2_near }, { join4_far, join2_far } },
 	.sum = sum,
 	.stream = stream,
 };
