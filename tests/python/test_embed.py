@@ -8,6 +8,7 @@ import itertools
 import sys
 import threading
 import unittest
+import unittest.mock
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -114,6 +115,17 @@ class ValuesBf16(Values):
     DTYPE = 'bf16'
 
 
+class ValuesInt8(NumpyCase):
+    """Against what gpt2-pack writes as f32."""
+    DTYPE = 'q8'
+    test_embed, test_positions = Values.test_embed, Values.test_positions_for_all_sequences
+
+    def test_tensors(self):
+        for name, expected in self.tables.items():
+            self.assertEqual(self.store.tensor(name).dtype, np.int8)
+            self.assertTrue(same_bits(self.store.tensor(name, widen=True), expected), name)
+
+
 class Golden(NumpyCase):
     """Packs of other shapes: padded rows, int8, ranks 0 to 8."""
 
@@ -142,6 +154,21 @@ class Golden(NumpyCase):
                     array = store.tensor(name)
                     self.assertTrue(same_bits(array, expected), (path, name))
                     self.assertTrue(array.flags.writeable)
+
+    def test_ranks(self):
+        arrays = {'wte': self.random.random((9, 5), np.float32)}
+        arrays.update((f'rank{rank}', self.random.random(range(2, 2 + rank), np.float32))
+                      for rank in range(6))
+        np.savez(self.where / 'ranks.npz', **arrays)
+        pack = self.where / 'ranks.gpt2w'
+        t.run(t.program('GPT2_PACK'), 'pack', '-q', '--all', '--wpe', 'none',
+              self.where / 'ranks.npz', '-o', pack)
+        arrays['wte.weight'] = arrays.pop('wte')
+        with gpt2client.open(file=pack) as store:
+            self.assertEqual(store.keys(), sorted(arrays))
+            self.assertEqual(store.tensor('wte.weight').strides, (64, 4))
+            for name, expected in arrays.items():
+                self.assertTrue(same_bits(store.tensor(name), expected), name)
 
     def test_no_position_table(self):
         with gpt2client.open(file=support.GOLDEN / 'bf16-no-wpe.gpt2w') as store:
@@ -193,6 +220,25 @@ class Ids(NumpyCase):
         # the first one is named, also where a later one does not fit into 32 bits
         self.error(gpt2client.E_ID, 'id -3 of token 0', self.store.embed, np.array([-3, 2**40]),
                    index=0)
+
+    def test_only_the_low_half_is_right(self):
+        for wrong in (2**32 + 5, -2**32 + 5, -2**63, 2**62):
+            self.error(gpt2client.E_ID, f'id {wrong} of token 1', self.store.embed,
+                       np.array([0, wrong, 1]), index=1)
+
+    def test_ids_that_change(self):
+        """What another thread writes after the call began does not reach the library."""
+        for dtype, positions in ((np.int32, None), (np.int64, None), (np.int32, [3, 4])):
+            ids, library = np.array([1, 2], dtype), gpt2client._lib
+
+            class Late:
+                def __getattr__(self, name):
+                    ids[:] = VOCAB
+                    return getattr(library, name)
+            with unittest.mock.patch.object(gpt2client, '_lib', Late()):
+                got = self.store.embed(ids, positions=positions)
+            self.assertEqual(ids[0], VOCAB)
+            self.assertTrue(same_bits(got, self.wte[1:3] + self.wpe[positions or [0, 1]]))
 
     def test_positions_out_of_range(self):
         ids = self.some_ids(2, 3)

@@ -3,12 +3,14 @@
 """gpt2client.Store without NumPy: opening, errors, state, fork, pickle; and the module itself."""
 import array
 import ast
+import importlib.util
 import os
 import pickle
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -279,6 +281,55 @@ class Served(support.Case):
         self.assertNotEqual(store.info.generation, before)
         self.assertNotEqual(bytes(store.embed([1, 2], positions=False)), old)
         self.assertIs(store.refresh(), False)
+
+    def test_refresh(self):
+        if not hasattr(gpt2client._lib, 'gpt2c_refresh'):
+            self.skipTest('this library has no gpt2c_refresh')
+        daemon = self.serve(('a', 1))
+        with gpt2client.open(socket=daemon.path) as store, \
+                gpt2client.open(file=self.where / 'a.gpt2w') as file:
+            self.error(gpt2client.E_ARGUMENT, '', file.refresh)
+            fds = support.descriptors()
+            go_on, wrong = threading.Event(), []
+
+            def gather():
+                while not go_on.is_set():
+                    if len(bytes(store.embed([1, 2]))) != 2 * EMBD * 4:
+                        wrong.append(1)
+            threads = [threading.Thread(target=gather) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for _ in range(20):
+                self.assertIs(store.refresh(), False)
+            go_on.set()
+            for thread in threads:
+                thread.join()
+            self.assertEqual((wrong, support.descriptors()), ([], fds))
+            daemon.kill()
+            with t.start_daemon(self.where, '--store', self.where) as other:
+                self.assertIs(store.state, gpt2client.State.ORPHANED)
+                self.assertIs(store.refresh(), True)
+                self.assertIs(store.state, gpt2client.State.CURRENT)
+                self.assertEqual(store.info.generation, other.model('a')['generation'])
+                self.assertEqual(support.descriptors(), fds)
+                again = pickle.loads(pickle.dumps(store))
+                self.assertEqual(again.info, store.info)
+
+    def test_arrays_stay(self):
+        if not importlib.util.find_spec('numpy') or not hasattr(gpt2client._lib, 'gpt2c_refresh'):
+            self.skipTest('NumPy is not installed, or this library has no gpt2c_refresh')
+        daemon = self.serve(('a', 1))
+        with gpt2client.open(socket=daemon.path) as store:
+            table = store.tensor('wte.weight')
+            old = table.tobytes()
+            t.make_pack(self.where / 'a.gpt2w', VOCAB, POSITIONS, EMBD, seed=2)
+            daemon.hup()
+            t.wait_until(lambda: store.state is gpt2client.State.SUPERSEDED, 'news')
+            self.assertIs(store.refresh(), True)
+            self.assertEqual((table.tobytes(), support.images()), (old, 4))  # two boards
+            self.assertNotEqual(store.tensor('wte.weight').tobytes(), old)
+            del table
+            self.assertEqual(support.images(), 2)
 
     def test_fork(self):
         daemon = self.serve(('a', 1))

@@ -218,6 +218,10 @@ class Attach(TorchCase):
         self.assertEqual(self.store.attach(model), self.NAMES)
         self.check_shared(model)
         self.assertIs(model.lm_head.weight, model.transformer.wte.weight)
+        self.assertTrue(model.lm_head.weight.requires_grad)
+        frozen = self.model().requires_grad_(False).to('meta')
+        self.store.attach(frozen)
+        self.assertFalse(frozen.transformer.wte.weight.requires_grad)
 
     def test_gradients(self):
         """Training goes on in this process alone; frozen stays frozen."""
