@@ -230,6 +230,7 @@ static int run(struct daemon *daemon, struct gw_error *error)
 	int code;
 
 	server->start_ms = wire_now_ms();
+	server->admin_group = daemon->options.admin_group;
 	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	set_limits(&daemon->options, &server->quota.limits);
 	if ((code = gd_loop_new(daemon->options.backend, &server->loop, error)) ||

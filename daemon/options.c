@@ -16,6 +16,7 @@ enum {
 	OPTION_PAGES,
 	OPTION_SOCKET_MODE,
 	OPTION_SOCKET_GROUP,
+	OPTION_ADMIN_GROUP,
 	OPTION_MAX_CONNECTIONS,
 	OPTION_MAX_PER_USER,
 	OPTION_MEMORY_MAX,
@@ -38,6 +39,8 @@ static const struct argp_option options[] = {
 	  "How to wait (default: io_uring, epoll where that is refused)", 0 },
 	{ "socket-mode", OPTION_SOCKET_MODE, "OCTAL", 0, "Mode of the socket (default: 0660)", 0 },
 	{ "socket-group", OPTION_SOCKET_GROUP, "GROUP", 0, "Group of the socket", 0 },
+	{ "admin-group", OPTION_ADMIN_GROUP, "GROUP", 0,
+	  "Group whose members may reload, load and unload, as root and the daemon's user may", 0 },
 	{ "max-connections", OPTION_MAX_CONNECTIONS, "N", 0,
 	  "Connections at once (default: what RLIMIT_NOFILE leaves)", 0 },
 	{ "max-connections-per-user", OPTION_MAX_PER_USER, "N", 0,
@@ -95,15 +98,15 @@ static int parse_word(struct argp_state *state, const char *what, const char *te
 	return 1;
 }
 
-static gid_t parse_group(struct argp_state *state, const char *text)
+static gid_t parse_group(struct argp_state *state, const char *what, const char *text)
 {
 	const struct group *group = getgrnam(text);
 
 	if (group)
 		return group->gr_gid;
 	if (text[0] < '0' || text[0] > '9')
-		argp_error(state, "--socket-group: there is no group %s", text);
-	return (gid_t)parse_number(state, "socket-group", text, 10, 0, GD_KEEP_GROUP - 1u);
+		argp_error(state, "--%s: there is no group %s", what, text);
+	return (gid_t)parse_number(state, what, text, 10, 0, GD_KEEP_GROUP - 1u);
 }
 
 static void add_model(struct argp_state *state, struct gd_options *out, const char *text)
@@ -154,7 +157,10 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		out->socket_mode = (mode_t)parse_number(state, "socket-mode", text, 8, 0, 0777);
 		break;
 	case OPTION_SOCKET_GROUP:
-		out->socket_group = parse_group(state, text);
+		out->socket_group = parse_group(state, "socket-group", text);
+		break;
+	case OPTION_ADMIN_GROUP:
+		out->admin_group = parse_group(state, "admin-group", text);
 		break;
 	case OPTION_MAX_CONNECTIONS:
 		out->max_connections =
@@ -198,6 +204,7 @@ void gd_options_parse(int argc, char **argv, struct gd_options *out)
 	*out = (struct gd_options){ .share = WIRE_SHARE_SEALED,
 				    .socket_mode = 0660,
 				    .socket_group = GD_KEEP_GROUP,
+				    .admin_group = GD_KEEP_GROUP,
 				    .retired_max_bytes = UINT64_MAX };
 	argp_program_version = "gpt2d " GW_RELEASE;
 	argp_err_exit_status = 2;

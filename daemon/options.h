@@ -22,6 +22,7 @@ struct gd_options {
 	bool small_pages;
 	mode_t socket_mode;
 	gid_t socket_group; /* GD_KEEP_GROUP: none given */
+	gid_t admin_group;  /* likewise */
 	uint64_t max_connections, max_connections_per_user; /* 0: derived from RLIMIT_NOFILE */
 	uint64_t memory_max_bytes;  /* 0: what the control group, or the machine, has */
 	uint64_t retired_max_bytes; /* UINT64_MAX: a fraction of that */

@@ -215,6 +215,7 @@ static void peer_new(struct gd_server *server, int fd)
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer_bytes, sizeof send_buffer_bytes);
 	peer->server = server;
 	peer->pid = credentials.pid;
+	peer->since_ms = wire_now_ms();
 	peer->watch = (struct gd_watch){ .fd = fd, .events = POLLIN, .ready = peer_ready,
 					 .owner = peer };
 	if (gd_loop_add(server->loop, &peer->watch, &error)) {
@@ -300,6 +301,7 @@ void gd_server_published(void *context, struct gd_model *model)
 				     .news = { .generation = model->generation,
 					       .epoch = model->epoch } };
 
+	server->published_total += model->generation != 0;
 	/* who does not read his news goes without: the notice board says the same */
 	for (struct gd_peer *peer = server->peers; peer; peer = peer->next)
 		if (peer->attached == model)

@@ -24,6 +24,11 @@ static bool answer(struct gd_peer *peer, const struct wire_message *message, con
 	return code == GW_OK;
 }
 
+bool gd_request_send(struct gd_peer *peer, const struct wire_message *message)
+{
+	return answer(peer, message, NULL, 0, NULL);
+}
+
 bool gd_request_refuse(struct gd_peer *peer, uint32_t request, enum wire_reason reason,
 		       const char *format, ...)
 {
@@ -100,6 +105,7 @@ static bool send_attached(struct gd_peer *peer, uint32_t request, struct gd_mode
 	if (peer->attached)
 		peer->attached->attached--;
 	peer->attached = model;
+	peer->generation = model->generation;
 	model->attached++;
 	model->attached_total++;
 	peer->server->attached_total++;
@@ -175,16 +181,6 @@ static bool answer_attach(struct gd_peer *peer, const struct wire_message *reque
 	return answer_model(peer, request->request, model);
 }
 
-void gd_server_reload(struct gd_server *server)
-{
-	struct gw_error error = GW_ERROR_INIT;
-
-	if (server->files && gd_watch_files_renew(server->files, &error))
-		gd_log("%s", error.message);
-	if (gd_store_scan(server->store, true, &error))
-		gd_log("%s", error.message);
-}
-
 static void describe_image(const struct gd_image *image, struct wire_listed *out)
 {
 	const struct gw_pack *pack = image->pack;
@@ -211,9 +207,13 @@ static bool answer_list(struct gd_peer *peer, const struct wire_message *request
 	listed->index = request->list.index;
 	listed->n_models = (uint32_t)gd_store_count(store);
 	if (model) {
-		listed->state = model->image   ? WIRE_STATE_SERVING :
-				model->loading ? WIRE_STATE_LOADING :
-						 WIRE_STATE_FAILED;
+		listed->state = model->image	  ? WIRE_STATE_SERVING :
+				model->unloaded ? WIRE_STATE_UNLOADED :
+				model->loading	? WIRE_STATE_LOADING :
+						  WIRE_STATE_FAILED;
+		listed->busy = gd_store_is_busy(model);
+		gd_retired_of(gd_store_retired(store), model->name, &listed->retired,
+			      &listed->retired_bytes);
 		if (model->image)
 			describe_image(model->image, listed);
 		listed->generation = model->generation;
@@ -225,6 +225,25 @@ static bool answer_list(struct gd_peer *peer, const struct wire_message *request
 		wire_put_text(listed->message, sizeof listed->message, model->message);
 	}
 	return answer(peer, &message, NULL, 0, NULL);
+}
+
+/* What is in memory and under way, and what may be. */
+static void describe_limits(const struct gd_server *server, struct wire_status_reply *out)
+{
+	const struct gd_store_options *options = gd_store_options(server->store);
+	const struct gd_retired_list *retired;
+
+	gd_store_sweep(server->store);
+	retired = gd_store_retired(server->store);
+	out->retired = retired->count;
+	out->retired_bytes = retired->bytes;
+	out->max_bytes = options->max_bytes;
+	out->max_retired_bytes = options->max_retired_bytes;
+	out->published_total = server->published_total;
+	out->failed_total = gd_store_failed_total(server->store);
+	for (const struct gd_user *user = server->quota.users; user; user = user->next)
+		out->unread_fds += user->unread_fds;
+	out->max_unread_fds_per_user = server->quota.limits.max_unread_fds_per_user;
 }
 
 static bool answer_status(struct gd_peer *peer, const struct wire_message *request)
@@ -255,6 +274,7 @@ static bool answer_status(struct gd_peer *peer, const struct wire_message *reque
 		if (image)
 			status->image_bytes += image->pack->superblock.image_bytes;
 	}
+	describe_limits(server, status);
 	wire_put_text(status->release, sizeof status->release, GW_RELEASE);
 	wire_put_text(status->note, sizeof status->note, gd_loop_note(server->loop));
 	return answer(peer, &message, NULL, 0, NULL);
@@ -269,6 +289,12 @@ bool gd_request_answer(struct gd_peer *peer, const struct wire_message *request)
 		return answer_list(peer, request);
 	case WIRE_STATUS:
 		return answer_status(peer, request);
+	case WIRE_STEER:
+		return gd_request_steer(peer, request);
+	case WIRE_GENERATION:
+		return gd_request_generation(peer, request);
+	case WIRE_CLIENT:
+		return gd_request_client(peer, request);
 	default:
 		gd_log_peer("uid %u, pid %d: a message of type %u, which only a daemon sends",
 			    (unsigned)peer->user->uid, (int)peer->pid, request->type);

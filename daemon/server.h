@@ -24,7 +24,8 @@ struct gd_server {
 	struct gd_watch_files *files; /* NULL: no directory, or it cannot be watched */
 	int spare_fd;          /* given up to take in, and turn away, a connection when there is no other */
 	uint64_t start_ms;
-	uint64_t connections_total, attached_total, refused_total, foreign_fds;
+	gid_t admin_group; /* GD_KEEP_GROUP: none */
+	uint64_t connections_total, attached_total, refused_total, foreign_fds, published_total;
 };
 
 /* A connection. */
@@ -34,6 +35,8 @@ struct gd_peer {
 	struct gd_user *user;
 	pid_t pid;
 	struct gd_model *attached; /* of the last ATTACHED; NULL: none, or it is withdrawn */
+	uint64_t generation;       /* of the last ATTACHED; 0: none */
+	uint64_t since_ms;         /* when it connected, as wire_now_ms */
 	struct gd_model *waiting;  /* whose load is to be answered; NULL: none */
 	uint32_t waiting_request;
 	unsigned unread_fds; /* descriptors sent that may not have been received yet, or promised */
@@ -63,6 +66,12 @@ void gd_server_close_peers(struct gd_server *server);
 bool gd_request_answer(struct gd_peer *peer, const struct wire_message *request);
 /* Answers a peer that waits for its model's load, which has ended. Likewise. */
 bool gd_request_settle(struct gd_peer *peer);
+/* The same for what administrators ask, and about generations (request_admin.c). */
+bool gd_request_steer(struct gd_peer *peer, const struct wire_message *request);
+bool gd_request_generation(struct gd_peer *peer, const struct wire_message *request);
+bool gd_request_client(struct gd_peer *peer, const struct wire_message *request);
+/* Sends an answer without descriptors. Likewise. */
+bool gd_request_send(struct gd_peer *peer, const struct wire_message *message);
 /* Says no, and counts it. Likewise. */
 bool gd_request_refuse(struct gd_peer *peer, uint32_t request, enum wire_reason reason,
 		       const char *format, ...) __attribute__((format(printf, 4, 5)));

@@ -14,6 +14,7 @@
 #include "daemon/loader.h"
 #include "daemon/log.h"
 #include "format/directory.h"
+#include "format/endpoint.h"
 
 #define PACK_SUFFIX ".gpt2w"
 
@@ -27,6 +28,7 @@ struct gd_store {
 	struct gd_model *leaving; /* removed while a job was under way; freed when that is done */
 	uint64_t last_generation;
 	struct gd_retired_list retired;
+	uint64_t failed_total;
 };
 
 static void model_free(struct gd_model *model)
@@ -144,6 +146,7 @@ static void publish(struct gd_store *store, struct gd_model *model, struct gd_im
 
 	model->image = image;
 	model->generation = image ? next_generation(store) : 0;
+	model->since_ms = wire_now_ms();
 	model->epoch = gd_board_publish(&model->board, model->generation);
 	if (before)
 		gd_retired_add(&store->retired, model->name, generation, before);
@@ -157,8 +160,9 @@ static bool same_file(const struct stat *a, const struct stat *b)
 	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-static void fail_load(struct gd_model *model, const char *message)
+static void fail_load(struct gd_store *store, struct gd_model *model, const char *message)
 {
+	store->failed_total++;
 	wire_put_text(model->message, sizeof model->message, message);
 	gd_log("%s: cannot load %s: %s%s", model->name, model->path, message,
 	       model->image ? "; the generation before stays in service" : "");
@@ -170,6 +174,7 @@ static bool submit(struct gd_store *store, struct gd_model *model, enum gd_job_k
 					kind == GD_JOB_LOAD ? NULL : model->image);
 
 	model->loading = job != NULL;
+	model->collapsing = job && kind == GD_JOB_COLLAPSE;
 	if (job)
 		gd_loader_submit(store->loader, job);
 	return job != NULL;
@@ -190,7 +195,7 @@ static void refresh(struct gd_store *store, struct gd_model *model, bool retry)
 	    same_file(&now, &model->file))
 		return;
 	if (!submit(store, model, GD_JOB_LOOK))
-		fail_load(model, "no memory");
+		fail_load(store, model, "no memory");
 }
 
 uint64_t gd_store_served_bytes(const struct gd_store *store)
@@ -293,13 +298,13 @@ static void look_done(struct gd_store *store, struct gd_model *model, struct gd_
 		say_unchanged(model);
 	} else if (error->code || admit(store, model, job->look.image_bytes, error)) {
 		model->refused = error->code == GW_E_LIMIT && job->look.image_bytes;
-		fail_load(model, error->message);
+		fail_load(store, model, error->message);
 	} else if (submit(store, model, GD_JOB_LOAD)) {
 		if (store->options.share == WIRE_SHARE_SEALED)
 			model->promised_bytes = job->look.image_bytes;
 		return;
 	} else {
-		fail_load(model, "no memory");
+		fail_load(store, model, "no memory");
 	}
 	store->events.settled(store->events.context, model);
 }
@@ -310,7 +315,7 @@ static void load_done(struct gd_store *store, struct gd_model *model, struct gd_
 
 	model->file = job->file;
 	if (!image) {
-		fail_load(model, job->error.message);
+		fail_load(store, model, job->error.message);
 	} else if (model->image && image->share == WIRE_SHARE_SEALED &&
 		   gd_look_is_same(&image->pack->superblock, &model->image->pack->superblock)) {
 		say_unchanged(model); /* it was compressed, or changed back meanwhile */
@@ -360,7 +365,7 @@ static void job_done(void *context, struct gd_job *job)
 	struct gd_store *store = context;
 	struct gd_model *model = job->model;
 
-	model->loading = false;
+	model->loading = model->collapsing = false;
 	model->promised_bytes = 0;
 	if (model->removed) {
 		gd_job_free(job);
@@ -561,4 +566,14 @@ const struct gd_retired_list *gd_store_retired(const struct gd_store *store)
 const struct gd_store_options *gd_store_options(const struct gd_store *store)
 {
 	return &store->options;
+}
+
+bool gd_store_is_busy(const struct gd_model *model)
+{
+	return (model->loading && !model->collapsing) || model->again;
+}
+
+uint64_t gd_store_failed_total(const struct gd_store *store)
+{
+	return store->failed_total;
 }

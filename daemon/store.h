@@ -22,6 +22,7 @@ struct gd_model {
 	bool pinned;  /* by --model: stays although its file is gone */
 	bool found;   /* by the scan under way */
 	bool loading; /* a job is under way */
+	bool collapsing; /* and it is about pages alone */
 	bool again;   /* look at the file once more when it is done */
 	bool refused; /* there was no room for it: tried again when there is more */
 	bool unloaded; /* by an administrator: not served before he says so */
@@ -30,6 +31,7 @@ struct gd_model {
 	struct stat file; /* as last tried; st_ino 0: not yet */
 	struct gd_image *image; /* what is served; NULL: nothing */
 	uint64_t generation;    /* 0: none */
+	uint64_t since_ms;      /* when it was published, as wire_now_ms */
 	uint64_t promised_bytes; /* of the image that is being loaded */
 	uint32_t epoch;
 	uint64_t load_us;
@@ -84,6 +86,11 @@ void gd_store_reload(struct gd_store *store, struct gd_model *model);
 /* No longer serves a model, although its pack is there, until gd_store_load. why: for who asks for it. */
 void gd_store_unload(struct gd_store *store, struct gd_model *model, const char *why);
 void gd_store_load(struct gd_store *store, struct gd_model *model);
+
+/* Whether a model's pack is being looked at or loaded, or will be. */
+bool gd_store_is_busy(const struct gd_model *model);
+/* Loads that failed or were refused. */
+uint64_t gd_store_failed_total(const struct gd_store *store);
 
 /* What is in memory. */
 uint64_t gd_store_served_bytes(const struct gd_store *store);

@@ -25,11 +25,24 @@ uint32_t wire_message_bytes(uint16_t type)
 	case WIRE_LIST:
 		return WIRE_LIST_RESERVED_AT + WIRE_LIST_RESERVED_SIZE;
 	case WIRE_LISTED:
-		return WIRE_LISTED_MESSAGE_AT + WIRE_LISTED_MESSAGE_SIZE;
+		return WIRE_LISTED_RETIRED_BYTES_AT + WIRE_LISTED_RETIRED_BYTES_SIZE;
 	case WIRE_STATUS:
 		return WIRE_HEADER_BYTES;
 	case WIRE_STATUS_REPLY:
-		return WIRE_STATUS_REPLY_NOTE_AT + WIRE_STATUS_REPLY_NOTE_SIZE;
+		return WIRE_STATUS_REPLY_MAX_UNREAD_FDS_PER_USER_AT +
+		       WIRE_STATUS_REPLY_MAX_UNREAD_FDS_PER_USER_SIZE;
+	case WIRE_STEER:
+		return WIRE_STEER_MODEL_AT + WIRE_STEER_MODEL_SIZE;
+	case WIRE_STEERED:
+		return WIRE_STEERED_RESERVED_AT + WIRE_STEERED_RESERVED_SIZE;
+	case WIRE_GENERATION:
+		return WIRE_GENERATION_RESERVED_AT + WIRE_GENERATION_RESERVED_SIZE;
+	case WIRE_GENERATION_REPLY:
+		return WIRE_GENERATION_REPLY_MODEL_AT + WIRE_GENERATION_REPLY_MODEL_SIZE;
+	case WIRE_CLIENT:
+		return WIRE_CLIENT_RESERVED_AT + WIRE_CLIENT_RESERVED_SIZE;
+	case WIRE_CLIENT_REPLY:
+		return WIRE_CLIENT_REPLY_MODEL_AT + WIRE_CLIENT_REPLY_MODEL_SIZE;
 	default:
 		return 0;
 	}
@@ -54,6 +67,8 @@ const char *wire_strreason(uint32_t reason)
 		return "no model is served";
 	case WIRE_REASON_RESOURCE:
 		return "the daemon lacks a resource";
+	case WIRE_REASON_PERMISSION:
+		return "not permitted";
 	default:
 		return "unknown reason";
 	}
@@ -153,6 +168,10 @@ static void io_listed(struct io *io, struct wire_listed *m)
 	io_text(io, WIRE_LISTED_MODEL_AT, m->model, sizeof m->model);
 	io_text(io, WIRE_LISTED_FILE_AT, m->file, sizeof m->file);
 	io_text(io, WIRE_LISTED_MESSAGE_AT, m->message, sizeof m->message);
+	io_u32(io, WIRE_LISTED_BUSY_AT, &m->busy);
+	io_reserved(io, WIRE_LISTED_RESERVED_AT, WIRE_LISTED_RESERVED_SIZE);
+	io_u64(io, WIRE_LISTED_RETIRED_AT, &m->retired);
+	io_u64(io, WIRE_LISTED_RETIRED_BYTES_AT, &m->retired_bytes);
 }
 
 static void io_status_reply(struct io *io, struct wire_status_reply *m)
@@ -171,6 +190,72 @@ static void io_status_reply(struct io *io, struct wire_status_reply *m)
 	io_u64(io, WIRE_STATUS_REPLY_MAX_CONNECTIONS_PER_USER_AT, &m->max_connections_per_user);
 	io_text(io, WIRE_STATUS_REPLY_RELEASE_AT, m->release, sizeof m->release);
 	io_text(io, WIRE_STATUS_REPLY_NOTE_AT, m->note, sizeof m->note);
+	io_u64(io, WIRE_STATUS_REPLY_RETIRED_AT, &m->retired);
+	io_u64(io, WIRE_STATUS_REPLY_RETIRED_BYTES_AT, &m->retired_bytes);
+	io_u64(io, WIRE_STATUS_REPLY_MAX_BYTES_AT, &m->max_bytes);
+	io_u64(io, WIRE_STATUS_REPLY_MAX_RETIRED_BYTES_AT, &m->max_retired_bytes);
+	io_u64(io, WIRE_STATUS_REPLY_PUBLISHED_TOTAL_AT, &m->published_total);
+	io_u64(io, WIRE_STATUS_REPLY_FAILED_TOTAL_AT, &m->failed_total);
+	io_u64(io, WIRE_STATUS_REPLY_UNREAD_FDS_AT, &m->unread_fds);
+	io_u64(io, WIRE_STATUS_REPLY_MAX_UNREAD_FDS_PER_USER_AT, &m->max_unread_fds_per_user);
+}
+
+static void io_generation_reply(struct io *io, struct wire_generation_reply *m)
+{
+	io_u32(io, WIRE_GENERATION_REPLY_INDEX_AT, &m->index);
+	io_u32(io, WIRE_GENERATION_REPLY_N_GENERATIONS_AT, &m->n_generations);
+	io_u32(io, WIRE_GENERATION_REPLY_LIFE_AT, &m->life);
+	io_u32(io, WIRE_GENERATION_REPLY_SHARE_AT, &m->share);
+	io_u64(io, WIRE_GENERATION_REPLY_GENERATION_AT, &m->generation);
+	io_u64(io, WIRE_GENERATION_REPLY_IMAGE_BYTES_AT, &m->image_bytes);
+	io_u64(io, WIRE_GENERATION_REPLY_RESIDENT_BYTES_AT, &m->resident_bytes);
+	io_u64(io, WIRE_GENERATION_REPLY_HUGE_BYTES_AT, &m->huge_bytes);
+	io_u64(io, WIRE_GENERATION_REPLY_ATTACHED_AT, &m->attached);
+	io_u64(io, WIRE_GENERATION_REPLY_AGE_MS_AT, &m->age_ms);
+	io_digest(io, WIRE_GENERATION_REPLY_CONTENT_ID_AT, &m->content_id);
+	io_text(io, WIRE_GENERATION_REPLY_MODEL_AT, m->model, sizeof m->model);
+}
+
+static void io_client_reply(struct io *io, struct wire_client_reply *m)
+{
+	io_u32(io, WIRE_CLIENT_REPLY_INDEX_AT, &m->index);
+	io_u32(io, WIRE_CLIENT_REPLY_N_CLIENTS_AT, &m->n_clients);
+	io_u32(io, WIRE_CLIENT_REPLY_UID_AT, &m->uid);
+	io_u32(io, WIRE_CLIENT_REPLY_PID_AT, &m->pid);
+	io_u64(io, WIRE_CLIENT_REPLY_GENERATION_AT, &m->generation);
+	io_u64(io, WIRE_CLIENT_REPLY_UNREAD_FDS_AT, &m->unread_fds);
+	io_u64(io, WIRE_CLIENT_REPLY_AGE_MS_AT, &m->age_ms);
+	io_text(io, WIRE_CLIENT_REPLY_MODEL_AT, m->model, sizeof m->model);
+}
+
+/* Bodies of what steers, and asks about, the daemon. */
+static void io_admin(struct io *io, struct wire_message *m)
+{
+	switch (m->type) {
+	case WIRE_STEER:
+		io_u32(io, WIRE_STEER_ACTION_AT, &m->steer.action);
+		io_reserved(io, WIRE_STEER_RESERVED_AT, WIRE_STEER_RESERVED_SIZE);
+		io_text(io, WIRE_STEER_MODEL_AT, m->steer.model, sizeof m->steer.model);
+		break;
+	case WIRE_STEERED:
+		io_u32(io, WIRE_STEERED_N_MODELS_AT, &m->steered.n_models);
+		io_reserved(io, WIRE_STEERED_RESERVED_AT, WIRE_STEERED_RESERVED_SIZE);
+		break;
+	case WIRE_GENERATION:
+		io_u32(io, WIRE_GENERATION_INDEX_AT, &m->generation.index);
+		io_reserved(io, WIRE_GENERATION_RESERVED_AT, WIRE_GENERATION_RESERVED_SIZE);
+		break;
+	case WIRE_GENERATION_REPLY:
+		io_generation_reply(io, &m->generation_reply);
+		break;
+	case WIRE_CLIENT:
+		io_u32(io, WIRE_CLIENT_INDEX_AT, &m->client.index);
+		io_reserved(io, WIRE_CLIENT_RESERVED_AT, WIRE_CLIENT_RESERVED_SIZE);
+		break;
+	case WIRE_CLIENT_REPLY:
+		io_client_reply(io, &m->client_reply);
+		break;
+	}
 }
 
 static void io_body(struct io *io, struct wire_message *m)
@@ -206,6 +291,8 @@ static void io_body(struct io *io, struct wire_message *m)
 	case WIRE_STATUS_REPLY:
 		io_status_reply(io, &m->status_reply);
 		break;
+	default:
+		io_admin(io, m);
 	}
 }
 
@@ -236,12 +323,18 @@ static bool fields_are_valid(const struct wire_message *m)
 			m->attached.share == WIRE_SHARE_FILE);
 	case WIRE_REFUSED:
 		return m->refused.reason >= WIRE_REASON_MALFORMED &&
-		       m->refused.reason <= WIRE_REASON_RESOURCE;
+		       m->refused.reason <= WIRE_REASON_PERMISSION;
 	case WIRE_LISTED:
-		return m->listed.state <= WIRE_STATE_FAILED;
+		return m->listed.state <= WIRE_STATE_UNLOADED && m->listed.busy <= 1;
 	case WIRE_STATUS_REPLY:
 		return m->status_reply.backend == WIRE_BACKEND_IO_URING ||
 		       m->status_reply.backend == WIRE_BACKEND_EPOLL;
+	case WIRE_STEER:
+		return m->steer.action >= WIRE_ACTION_RELOAD &&
+		       m->steer.action <= WIRE_ACTION_UNLOAD &&
+		       (m->steer.model[0] || m->steer.action == WIRE_ACTION_RELOAD);
+	case WIRE_GENERATION_REPLY:
+		return m->generation_reply.life <= WIRE_LIFE_RETIRED;
 	default:
 		return true;
 	}

@@ -21,6 +21,13 @@ enum wire_type {
 	WIRE_LISTED = 7,
 	WIRE_STATUS = 8,
 	WIRE_STATUS_REPLY = 9,
+	WIRE_STEER = 10,
+	WIRE_STEERED = 11,
+	WIRE_GENERATION = 12,
+	WIRE_GENERATION_REPLY = 13,
+	WIRE_CLIENT = 14,
+	WIRE_CLIENT_REPLY = 15,
+	WIRE_LAST_TYPE = WIRE_CLIENT_REPLY,
 };
 
 enum wire_share { WIRE_SHARE_SEALED = 1, WIRE_SHARE_FILE = 2 };
@@ -34,9 +41,21 @@ enum wire_reason {
 	WIRE_REASON_LIMIT = 6,
 	WIRE_REASON_NO_MODEL = 7,
 	WIRE_REASON_RESOURCE = 8,
+	WIRE_REASON_PERMISSION = 9,
 };
 
-enum wire_state { WIRE_STATE_NONE = 0, WIRE_STATE_LOADING, WIRE_STATE_SERVING, WIRE_STATE_FAILED };
+enum wire_state {
+	WIRE_STATE_NONE = 0,
+	WIRE_STATE_LOADING,
+	WIRE_STATE_SERVING,
+	WIRE_STATE_FAILED,
+	WIRE_STATE_UNLOADED,
+};
+
+enum wire_action { WIRE_ACTION_RELOAD = 1, WIRE_ACTION_LOAD = 2, WIRE_ACTION_UNLOAD = 3 };
+
+/* Of a generation. */
+enum wire_life { WIRE_LIFE_NONE = 0, WIRE_LIFE_CURRENT = 1, WIRE_LIFE_RETIRED = 2 };
 
 enum wire_backend { WIRE_BACKEND_IO_URING = 1, WIRE_BACKEND_EPOLL = 2 };
 
@@ -89,7 +108,11 @@ enum wire_backend { WIRE_BACKEND_IO_URING = 1, WIRE_BACKEND_EPOLL = 2 };
 	X(LISTED, LOAD_US, 128, 8)                                                                 \
 	X(LISTED, MODEL, 136, 256)                                                                 \
 	X(LISTED, FILE, 392, 1024)                                                                 \
-	X(LISTED, MESSAGE, 1416, 256)
+	X(LISTED, MESSAGE, 1416, 256)                                                              \
+	X(LISTED, BUSY, 1672, 4)                                                                   \
+	X(LISTED, RESERVED, 1676, 4)                                                               \
+	X(LISTED, RETIRED, 1680, 8)                                                                \
+	X(LISTED, RETIRED_BYTES, 1688, 8)
 #define WIRE_STATUS_REPLY_FIELDS(X)                                                                \
 	X(STATUS_REPLY, PID, 16, 8)                                                                \
 	X(STATUS_REPLY, UPTIME_MS, 24, 8)                                                          \
@@ -104,7 +127,50 @@ enum wire_backend { WIRE_BACKEND_IO_URING = 1, WIRE_BACKEND_EPOLL = 2 };
 	X(STATUS_REPLY, MAX_CONNECTIONS, 88, 8)                                                    \
 	X(STATUS_REPLY, MAX_CONNECTIONS_PER_USER, 96, 8)                                           \
 	X(STATUS_REPLY, RELEASE, 104, 32)                                                          \
-	X(STATUS_REPLY, NOTE, 136, 256)
+	X(STATUS_REPLY, NOTE, 136, 256)                                                            \
+	X(STATUS_REPLY, RETIRED, 392, 8)                                                           \
+	X(STATUS_REPLY, RETIRED_BYTES, 400, 8)                                                     \
+	X(STATUS_REPLY, MAX_BYTES, 408, 8)                                                         \
+	X(STATUS_REPLY, MAX_RETIRED_BYTES, 416, 8)                                                 \
+	X(STATUS_REPLY, PUBLISHED_TOTAL, 424, 8)                                                   \
+	X(STATUS_REPLY, FAILED_TOTAL, 432, 8)                                                      \
+	X(STATUS_REPLY, UNREAD_FDS, 440, 8)                                                        \
+	X(STATUS_REPLY, MAX_UNREAD_FDS_PER_USER, 448, 8)
+#define WIRE_STEER_FIELDS(X)                                                                       \
+	X(STEER, ACTION, 16, 4)                                                                    \
+	X(STEER, RESERVED, 20, 4)                                                                  \
+	X(STEER, MODEL, 24, 256)
+#define WIRE_STEERED_FIELDS(X)                                                                     \
+	X(STEERED, N_MODELS, 16, 4)                                                                \
+	X(STEERED, RESERVED, 20, 4)
+#define WIRE_GENERATION_FIELDS(X)                                                                  \
+	X(GENERATION, INDEX, 16, 4)                                                                \
+	X(GENERATION, RESERVED, 20, 4)
+#define WIRE_GENERATION_REPLY_FIELDS(X)                                                            \
+	X(GENERATION_REPLY, INDEX, 16, 4)                                                          \
+	X(GENERATION_REPLY, N_GENERATIONS, 20, 4)                                                  \
+	X(GENERATION_REPLY, LIFE, 24, 4)                                                           \
+	X(GENERATION_REPLY, SHARE, 28, 4)                                                          \
+	X(GENERATION_REPLY, GENERATION, 32, 8)                                                     \
+	X(GENERATION_REPLY, IMAGE_BYTES, 40, 8)                                                    \
+	X(GENERATION_REPLY, RESIDENT_BYTES, 48, 8)                                                 \
+	X(GENERATION_REPLY, HUGE_BYTES, 56, 8)                                                     \
+	X(GENERATION_REPLY, ATTACHED, 64, 8)                                                       \
+	X(GENERATION_REPLY, AGE_MS, 72, 8)                                                         \
+	X(GENERATION_REPLY, CONTENT_ID, 80, 16)                                                    \
+	X(GENERATION_REPLY, MODEL, 96, 256)
+#define WIRE_CLIENT_FIELDS(X)                                                                      \
+	X(CLIENT, INDEX, 16, 4)                                                                    \
+	X(CLIENT, RESERVED, 20, 4)
+#define WIRE_CLIENT_REPLY_FIELDS(X)                                                                \
+	X(CLIENT_REPLY, INDEX, 16, 4)                                                              \
+	X(CLIENT_REPLY, N_CLIENTS, 20, 4)                                                          \
+	X(CLIENT_REPLY, UID, 24, 4)                                                                \
+	X(CLIENT_REPLY, PID, 28, 4)                                                                \
+	X(CLIENT_REPLY, GENERATION, 32, 8)                                                         \
+	X(CLIENT_REPLY, UNREAD_FDS, 40, 8)                                                         \
+	X(CLIENT_REPLY, AGE_MS, 48, 8)                                                             \
+	X(CLIENT_REPLY, MODEL, 56, 256)
 #define WIRE_BOARD_FIELDS(X)                                                                       \
 	X(BOARD, MAGIC, 0, 8)                                                                      \
 	X(BOARD, OWNER, 8, 4)                                                                      \
@@ -116,7 +182,9 @@ enum wire_backend { WIRE_BACKEND_IO_URING = 1, WIRE_BACKEND_EPOLL = 2 };
 enum wire_field {
 	WIRE_HEADER_FIELDS(X) WIRE_ATTACH_FIELDS(X) WIRE_ATTACHED_FIELDS(X) WIRE_LOADING_FIELDS(X)
 	WIRE_REFUSED_FIELDS(X) WIRE_NEWS_FIELDS(X) WIRE_LIST_FIELDS(X) WIRE_LISTED_FIELDS(X)
-	WIRE_STATUS_REPLY_FIELDS(X) WIRE_BOARD_FIELDS(X)
+	WIRE_STATUS_REPLY_FIELDS(X) WIRE_STEER_FIELDS(X) WIRE_STEERED_FIELDS(X)
+	WIRE_GENERATION_FIELDS(X) WIRE_GENERATION_REPLY_FIELDS(X) WIRE_CLIENT_FIELDS(X)
+	WIRE_CLIENT_REPLY_FIELDS(X) WIRE_BOARD_FIELDS(X)
 };
 #undef X
 
@@ -171,6 +239,8 @@ struct wire_listed {
 	char model[WIRE_MODEL_BYTES];
 	char file[WIRE_FILE_BYTES];
 	char message[WIRE_MESSAGE_TEXT_BYTES];
+	uint32_t busy; /* 1: its pack is being looked at or loaded */
+	uint64_t retired, retired_bytes;
 };
 
 struct wire_status_reply {
@@ -185,7 +255,52 @@ struct wire_status_reply {
 	uint64_t max_connections, max_connections_per_user;
 	char release[WIRE_RELEASE_BYTES];
 	char note[WIRE_MESSAGE_TEXT_BYTES];
+	uint64_t retired, retired_bytes;
+	uint64_t max_bytes, max_retired_bytes;
+	uint64_t published_total, failed_total;
+	uint64_t unread_fds, max_unread_fds_per_user;
 };
+
+struct wire_steer {
+	uint32_t action; /* enum wire_action */
+	char model[WIRE_MODEL_BYTES]; /* "": all, of WIRE_ACTION_RELOAD only */
+};
+
+struct wire_steered {
+	uint32_t n_models;
+};
+
+struct wire_generation {
+	uint32_t index;
+};
+
+struct wire_generation_reply {
+	uint32_t index, n_generations;
+	uint32_t life; /* enum wire_life */
+	uint32_t share;
+	uint64_t generation;
+	uint64_t image_bytes, resident_bytes, huge_bytes;
+	uint64_t attached;
+	uint64_t age_ms;
+	struct gw_digest content_id;
+	char model[WIRE_MODEL_BYTES];
+};
+
+struct wire_client {
+	uint32_t index;
+};
+
+struct wire_client_reply {
+	uint32_t index, n_clients;
+	uint32_t uid, pid;
+	uint64_t generation;
+	uint64_t unread_fds;
+	uint64_t age_ms;
+	char model[WIRE_MODEL_BYTES];
+};
+
+/* resident_bytes that cannot be found out. */
+#define WIRE_UNKNOWN UINT64_MAX
 
 /* Any message; type says which member holds it (STATUS has none). */
 struct wire_message {
@@ -200,6 +315,12 @@ struct wire_message {
 		struct wire_list list;
 		struct wire_listed listed;
 		struct wire_status_reply status_reply;
+		struct wire_steer steer;
+		struct wire_steered steered;
+		struct wire_generation generation;
+		struct wire_generation_reply generation_reply;
+		struct wire_client client;
+		struct wire_client_reply client_reply;
 	};
 };
 

@@ -43,7 +43,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t room_bytes, u
 {
 	uint64_t state = seed;
 	size_t n = LLVMFuzzerMutate(data, bytes, room_bytes);
-	uint16_t type = (uint16_t)(1 + fuzz_random(&state) % WIRE_STATUS_REPLY);
+	uint16_t type = (uint16_t)(1 + fuzz_random(&state) % WIRE_LAST_TYPE);
 	struct wire_message message = { .type = type };
 	uint8_t header[WIRE_MAX_MESSAGE_BYTES];
 	uint32_t wanted = wire_encode(&message, header);

@@ -82,6 +82,9 @@ static struct wire_message message_of(uint16_t type)
 								    .backend = WIRE_BACKEND_EPOLL,
 								    .release = "1" };
 		break;
+	case WIRE_STEER:
+		message.steer = (struct wire_steer) { .action = WIRE_ACTION_UNLOAD, .model = "gpt2" };
+		break;
 	default:
 		break;
 	}
@@ -90,7 +93,7 @@ static struct wire_message message_of(uint16_t type)
 
 START_TEST(messages)
 {
-	for (uint16_t type = WIRE_ATTACH; type <= WIRE_STATUS_REPLY; type++) {
+	for (uint16_t type = WIRE_ATTACH; type <= WIRE_LAST_TYPE; type++) {
 		struct wire_message message = message_of(type);
 		uint8_t bytes[WIRE_MAX_MESSAGE_BYTES];
 		char name[16];

@@ -69,6 +69,9 @@ static json_t *ctl_json_model(const struct wire_listed *model, bool *failed)
 		{ "load_us", ctl_json_number(model->load_us) },
 		{ "file", ctl_json_text(model->file) },
 		{ "message", ctl_json_word(model->message[0], model->message) },
+		{ "busy", json_boolean(model->busy) },
+		{ "retired", ctl_json_number(model->retired) },
+		{ "retired_bytes", ctl_json_number(model->retired_bytes) },
 	};
 
 	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
@@ -91,22 +94,67 @@ static int ctl_json_print(json_t *root, bool failed)
 	return 0;
 }
 
-int ctl_print_list_json(const struct ctl_models *models)
+static json_t *ctl_json_models(const struct ctl_models *models, bool *failed)
 {
-	json_t *root = json_object(), *list = json_array();
-	bool failed = false;
+	json_t *list = json_array();
 
 	for (size_t i = 0; i < models->count; i++)
-		if (json_array_append_new(list, ctl_json_model(&models->items[i], &failed)) != 0)
-			failed = true;
-	ctl_json_set(root, "models", list, &failed);
-	return ctl_json_print(root, failed);
+		if (json_array_append_new(list, ctl_json_model(&models->items[i], failed)) != 0)
+			*failed = true;
+	return list;
 }
 
-int ctl_print_status_json(const struct wire_status_reply *status)
+int ctl_print_list_json(const struct ctl_models *models)
 {
 	json_t *root = json_object();
 	bool failed = false;
+
+	ctl_json_set(root, "models", ctl_json_models(models, &failed), &failed);
+	return ctl_json_print(root, failed);
+}
+
+static json_t *ctl_json_generation(const struct wire_generation_reply *generation, bool *failed)
+{
+	char id[GW_DIGEST_TEXT_BYTES];
+	json_t *out = json_object();
+	const struct {
+		const char *name;
+		json_t *value;
+	} members[] = {
+		{ "model", ctl_json_text(generation->model) },
+		{ "generation", ctl_json_number(generation->generation) },
+		{ "life", ctl_json_text(ctl_life_word(generation->life)) },
+		{ "share", ctl_json_text(ctl_share_word(generation->share)) },
+		{ "image_bytes", ctl_json_number(generation->image_bytes) },
+		{ "resident_bytes", generation->resident_bytes == WIRE_UNKNOWN ?
+					    json_null() :
+					    ctl_json_number(generation->resident_bytes) },
+		{ "huge_bytes", ctl_json_number(generation->huge_bytes) },
+		{ "attached", ctl_json_number(generation->attached) },
+		{ "age_ms", ctl_json_number(generation->age_ms) },
+		{ "content_id", ctl_json_text(gw_digest_text(&generation->content_id, id)) },
+	};
+
+	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
+		ctl_json_set(out, members[i].name, members[i].value, failed);
+	return out;
+}
+
+static json_t *ctl_json_generations(const struct ctl_generations *generations, bool *failed)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < generations->count; i++)
+		if (json_array_append_new(
+			    list, ctl_json_generation(&generations->items[i], failed)) != 0)
+			*failed = true;
+	return list;
+}
+
+static json_t *ctl_json_status(const struct wire_status_reply *status,
+			       const struct ctl_generations *generations, bool *failed)
+{
+	json_t *root = json_object();
 	const struct {
 		const char *name;
 		json_t *value;
@@ -125,9 +173,69 @@ int ctl_print_status_json(const struct wire_status_reply *status)
 		{ "attached_total", ctl_json_number(status->attached_total) },
 		{ "refused_total", ctl_json_number(status->refused_total) },
 		{ "foreign_fds", ctl_json_number(status->foreign_fds) },
+		{ "retired", ctl_json_number(status->retired) },
+		{ "retired_bytes", ctl_json_number(status->retired_bytes) },
+		{ "max_retired_bytes", ctl_json_number(status->max_retired_bytes) },
+		{ "memory_max", ctl_json_number(status->max_bytes) },
+		{ "published_total", ctl_json_number(status->published_total) },
+		{ "failed_total", ctl_json_number(status->failed_total) },
+		{ "unread_fds", ctl_json_number(status->unread_fds) },
+		{ "max_unread_fds_per_user", ctl_json_number(status->max_unread_fds_per_user) },
+		{ "generations", ctl_json_generations(generations, failed) },
 	};
 
 	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
-		ctl_json_set(root, members[i].name, members[i].value, &failed);
+		ctl_json_set(root, members[i].name, members[i].value, failed);
+	return root;
+}
+
+int ctl_print_status_json(const struct wire_status_reply *status,
+			  const struct ctl_generations *generations)
+{
+	bool failed = false;
+	json_t *root = ctl_json_status(status, generations, &failed);
+
+	return ctl_json_print(root, failed);
+}
+
+int ctl_print_metrics_json(const struct wire_status_reply *status, const struct ctl_models *models,
+			   const struct ctl_generations *generations)
+{
+	bool failed = false;
+	json_t *root = ctl_json_status(status, generations, &failed);
+
+	ctl_json_set(root, "models", ctl_json_models(models, &failed), &failed);
+	return ctl_json_print(root, failed);
+}
+
+static json_t *ctl_json_client(const struct wire_client_reply *client, bool *failed)
+{
+	json_t *out = json_object();
+	const struct {
+		const char *name;
+		json_t *value;
+	} members[] = {
+		{ "uid", ctl_json_number(client->uid) },
+		{ "pid", ctl_json_number(client->pid) },
+		{ "model", ctl_json_word(client->model[0], client->model) },
+		{ "generation", ctl_json_number(client->generation) },
+		{ "unread_fds", ctl_json_number(client->unread_fds) },
+		{ "age_ms", ctl_json_number(client->age_ms) },
+	};
+
+	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
+		ctl_json_set(out, members[i].name, members[i].value, failed);
+	return out;
+}
+
+int ctl_print_clients_json(const struct ctl_clients *clients)
+{
+	json_t *root = json_object(), *list = json_array();
+	bool failed = false;
+
+	for (size_t i = 0; i < clients->count; i++)
+		if (json_array_append_new(list, ctl_json_client(&clients->items[i], &failed)) != 0)
+			failed = true;
+	ctl_json_set(root, "clients", list, &failed);
 	return ctl_json_print(root, failed);
 }

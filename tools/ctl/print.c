@@ -112,7 +112,44 @@ static void ctl_print_uptime(uint64_t uptime_ms)
 	printf("%" PRIu64 " s\n", s % 60);
 }
 
-int ctl_print_status(const struct wire_status_reply *status)
+/* What is in memory: one line per generation that is served or held. */
+static void ctl_print_generations(const struct ctl_generations *generations)
+{
+	char quoted[2 * WIRE_MODEL_BYTES], size[TOOL_SIZE_TEXT_BYTES];
+
+	for (size_t i = 0; i < generations->count; i++) {
+		const struct wire_generation_reply *item = &generations->items[i];
+
+		printf("  %s %" PRIu64 ": %s, %s, %s",
+		       gw_quote(item->model, strlen(item->model), quoted, sizeof quoted),
+		       item->generation, ctl_life_word(item->life), ctl_share_word(item->share),
+		       tool_size_text(item->image_bytes, size));
+		if (item->resident_bytes != WIRE_UNKNOWN)
+			printf(", %s resident", tool_size_text(item->resident_bytes, size));
+		printf(", %s on huge pages", tool_size_text(item->huge_bytes, size));
+		printf(", %" PRIu64 " attached\n", item->attached);
+	}
+}
+
+int ctl_print_clients(const struct ctl_clients *clients)
+{
+	char quoted[2 * WIRE_MODEL_BYTES];
+
+	printf("%10s %10s %12s %18s  MODEL\n", "UID", "PID", "SECONDS", "GENERATION");
+	for (size_t i = 0; i < clients->count; i++) {
+		const struct wire_client_reply *item = &clients->items[i];
+
+		printf("%10" PRIu32 " %10" PRIu32 " %12" PRIu64 " %18" PRIu64 "  %s\n", item->uid,
+		       item->pid, item->age_ms / 1000, item->generation,
+		       item->model[0] ? gw_quote(item->model, strlen(item->model), quoted,
+						 sizeof quoted)
+				      : "-");
+	}
+	return 0;
+}
+
+int ctl_print_status(const struct wire_status_reply *status,
+		     const struct ctl_generations *generations)
 {
 	char quoted[2 * WIRE_MESSAGE_TEXT_BYTES], size[TOOL_SIZE_TEXT_BYTES];
 
@@ -133,5 +170,12 @@ int ctl_print_status(const struct wire_status_reply *status)
 	printf("attached     %" PRIu64 " times\n", status->attached_total);
 	printf("refused      %" PRIu64 "\n", status->refused_total);
 	printf("foreign fds  %" PRIu64 "\n", status->foreign_fds);
+	printf("generations  %" PRIu64 " published, %" PRIu64 " loads failed\n",
+	       status->published_total, status->failed_total);
+	printf("retired      %" PRIu64 ", %s", status->retired,
+	       tool_size_text(status->retired_bytes, size));
+	printf(" of at most %s", tool_size_text(status->max_retired_bytes, size));
+	printf("; all images at most %s\n", tool_size_text(status->max_bytes, size));
+	ctl_print_generations(generations);
 	return 0;
 }

@@ -135,6 +135,85 @@ int ctl_query_status(const char *socket_path, struct wire_status_reply *out, str
 	return ret;
 }
 
+/* Room for one more item of a list; *items stays as it is on failure. */
+static int ctl_grow(void **items, size_t count, size_t item_bytes, struct gw_error *error)
+{
+	void *grown = reallocarray(*items, count + 1, item_bytes);
+
+	if (!grown)
+		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "no memory");
+	*items = grown;
+	return 0;
+}
+
+int ctl_query_generations(const char *socket_path, struct ctl_generations *out,
+			  struct gw_error *error)
+{
+	struct wire_message question = { .type = WIRE_GENERATION }, answer;
+	struct ctl_generations all = { 0 };
+	struct ctl_link link;
+	int ret = ctl_link_open(socket_path, &link, error);
+
+	if (ret)
+		return ret;
+	do {
+		question.generation.index = (uint32_t)all.count;
+		ret = ctl_ask(&link, &question, WIRE_GENERATION_REPLY, &answer, error);
+		if (ret || answer.generation_reply.life == WIRE_LIFE_NONE)
+			break;
+		ret = ctl_grow((void **)&all.items, all.count, sizeof *all.items, error);
+		if (!ret)
+			all.items[all.count++] = answer.generation_reply;
+	} while (!ret && all.count < answer.generation_reply.n_generations);
+	close(link.fd);
+	if (ret)
+		free(all.items);
+	else
+		*out = all;
+	return ret;
+}
+
+int ctl_query_clients(const char *socket_path, struct ctl_clients *out, struct gw_error *error)
+{
+	struct wire_message question = { .type = WIRE_CLIENT }, answer;
+	struct ctl_clients all = { 0 };
+	struct ctl_link link;
+	int ret = ctl_link_open(socket_path, &link, error);
+
+	if (ret)
+		return ret;
+	do {
+		question.client.index = (uint32_t)all.count;
+		ret = ctl_ask(&link, &question, WIRE_CLIENT_REPLY, &answer, error);
+		if (ret || answer.client_reply.n_clients <= all.count)
+			break;
+		ret = ctl_grow((void **)&all.items, all.count, sizeof *all.items, error);
+		if (!ret)
+			all.items[all.count++] = answer.client_reply;
+	} while (!ret);
+	close(link.fd);
+	if (ret)
+		free(all.items);
+	else
+		*out = all;
+	return ret;
+}
+
+int ctl_query_steer(const char *socket_path, enum wire_action action, const char *model,
+		    struct gw_error *error)
+{
+	struct wire_message question = { .type = WIRE_STEER, .steer = { .action = action } }, answer;
+	struct ctl_link link;
+	int ret = ctl_link_open(socket_path, &link, error);
+
+	if (ret)
+		return ret;
+	wire_put_text(question.steer.model, sizeof question.steer.model, model);
+	ret = ctl_ask(&link, &question, WIRE_STEERED, &answer, error);
+	close(link.fd);
+	return ret;
+}
+
 enum tool_exit ctl_fail(const struct gw_error *error)
 {
 	tool_say("%s%s", error->message,

@@ -11,7 +11,8 @@ static inline const char *ctl_state_word(uint32_t state)
 	return state == WIRE_STATE_LOADING   ? "loading"
 	       : state == WIRE_STATE_SERVING ? "serving"
 	       : state == WIRE_STATE_FAILED  ? "failed"
-					     : "unknown";
+	       : state == WIRE_STATE_UNLOADED ? "unloaded"
+					      : "unknown";
 }
 
 static inline const char *ctl_share_word(uint32_t share)
@@ -19,6 +20,13 @@ static inline const char *ctl_share_word(uint32_t share)
 	return share == WIRE_SHARE_SEALED ? "sealed"
 	       : share == WIRE_SHARE_FILE ? "file"
 					  : "unknown";
+}
+
+static inline const char *ctl_life_word(uint32_t life)
+{
+	return life == WIRE_LIFE_CURRENT ? "current"
+	       : life == WIRE_LIFE_RETIRED ? "retired"
+					   : "unknown";
 }
 
 static inline const char *ctl_backend_word(uint32_t backend)

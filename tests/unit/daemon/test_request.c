@@ -14,6 +14,7 @@
 
 #include "daemon/limits.h"
 #include "daemon/loop_backend.h"
+#include "daemon/memfd.h"
 #include "daemon/server.h"
 #include "format/endpoint.h"
 #include "tests/support/fixture.h"
@@ -44,7 +45,7 @@ static void setup(void)
 	folder = fixture_folder_new();
 	snprintf(path, sizeof path, "%s/socket", folder);
 	options.directory = folder;
-	server = (struct gd_server) { .start_ms = wire_now_ms() };
+	server = (struct gd_server) { .start_ms = wire_now_ms(), .admin_group = GD_KEEP_GROUP };
 	server.quota.limits = (struct gd_limits) { 8, 6, 5 };
 	server.spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	ck_assert_code(error, gd_loop_new(GD_BACKEND_AUTO, &server.loop, &error), GW_OK);
@@ -292,6 +293,135 @@ START_TEST(status)
 	ck_assert_uint_eq(message.status_reply.image_bytes,
 			  gd_store_at(server.store, 0)->image->pack->superblock.image_bytes);
 	ck_assert_str_eq(message.status_reply.release, GW_RELEASE);
+	close(fd);
+}
+END_TEST
+
+static struct wire_message steer(int fd, enum wire_action action, const char *model,
+				 uint16_t answer)
+{
+	struct wire_message message = { .type = WIRE_STEER, .request = 42,
+					.steer = { .action = action } };
+
+	wire_put_text(message.steer.model, sizeof message.steer.model, model);
+	ck_assert_code(error, wire_send(fd, &message, NULL, 0, 0, &error), GW_OK);
+	turn();
+	return receive(fd, answer);
+}
+
+START_TEST(steering)
+{
+	struct wire_message message;
+	uint64_t generation;
+	int fd;
+
+	serve_pack("a.gpt2w");
+	fd = join();
+	generation = ask(fd, WIRE_ATTACH, "a", 0, WIRE_ATTACHED).attached.generation;
+	message = steer(fd, WIRE_ACTION_RELOAD, "", WIRE_STEERED);
+	ck_assert_uint_eq(message.steered.n_models, 1);
+	ck_assert_uint_eq(ask(fd, WIRE_LIST, NULL, 0, WIRE_LISTED).listed.busy, 0); /* as it was */
+	put_pack("a.gpt2w", 30);
+	steer(fd, WIRE_ACTION_RELOAD, "a", WIRE_STEERED);
+	message = ask(fd, WIRE_LIST, NULL, 0, WIRE_LISTED);
+	ck_assert_uint_eq(message.listed.busy, 1);
+	ck_assert_uint_eq(message.listed.state, WIRE_STATE_SERVING);
+	settle(1);
+	ck_assert_uint_gt(receive(fd, WIRE_NEWS).news.generation, generation);
+	steer(fd, WIRE_ACTION_UNLOAD, "a", WIRE_NEWS);
+	receive(fd, WIRE_STEERED);
+	message = ask(fd, WIRE_LIST, NULL, 0, WIRE_LISTED);
+	ck_assert_uint_eq(message.listed.state, WIRE_STATE_UNLOADED);
+	ck_assert_uint_eq(message.listed.generation, 0);
+	ck_assert_ptr_nonnull(strstr(message.listed.message, "unloaded by uid"));
+	refuse(fd, "a", WIRE_REASON_LOAD_FAILED);
+	steer(fd, WIRE_ACTION_LOAD, "a", WIRE_STEERED);
+	settle(1);
+	ck_assert_uint_ne(receive(fd, WIRE_NEWS).news.generation, 0);
+	/* one that has come meanwhile, and one that nobody knows */
+	put_pack("b.gpt2w", 30);
+	message = steer(fd, WIRE_ACTION_LOAD, "b", WIRE_STEERED);
+	ck_assert_uint_eq(message.steered.n_models, 2);
+	settle(1);
+	for (int action = WIRE_ACTION_RELOAD; action <= WIRE_ACTION_UNLOAD; action++) {
+		message = steer(fd, (enum wire_action)action, "c", WIRE_REFUSED);
+		ck_assert_uint_eq(message.refused.reason, WIRE_REASON_UNKNOWN_MODEL);
+	}
+	close(fd);
+}
+END_TEST
+
+static struct wire_generation_reply generation(int fd, uint32_t index)
+{
+	struct wire_message message = { .type = WIRE_GENERATION, .request = 42,
+					.generation = { index } };
+
+	ck_assert_code(error, wire_send(fd, &message, NULL, 0, 0, &error), GW_OK);
+	turn();
+	return receive(fd, WIRE_GENERATION_REPLY).generation_reply;
+}
+
+START_TEST(generations)
+{
+	struct wire_generation_reply reply;
+	struct wire_message message;
+	uint64_t first, image_bytes;
+	int fd, held;
+
+	serve_pack("a.gpt2w");
+	fd = join();
+	first = ask(fd, WIRE_ATTACH, "a", 0, WIRE_ATTACHED).attached.generation;
+	image_bytes = gd_store_at(server.store, 0)->image->fd_bytes;
+	ck_assert_code(error, gd_reopen(gd_store_at(server.store, 0)->image->fd, &held, &error),
+		       GW_OK);
+	put_pack("a.gpt2w", 3000);
+	scan();
+	settle(1);
+	receive(fd, WIRE_NEWS);
+	reply = generation(fd, 0);
+	ck_assert_uint_eq(reply.n_generations, 2);
+	ck_assert_uint_eq(reply.life, WIRE_LIFE_CURRENT);
+	ck_assert_uint_eq(reply.attached, 0);
+	reply = generation(fd, 1);
+	ck_assert_uint_eq(reply.life, WIRE_LIFE_RETIRED);
+	ck_assert_uint_eq(reply.generation, first);
+	ck_assert_uint_eq(reply.attached, 1);
+	ck_assert_uint_eq(reply.image_bytes, image_bytes);
+	ck_assert_uint_eq(reply.resident_bytes, image_bytes);
+	ck_assert_str_eq(reply.model, "a");
+	ck_assert_uint_eq(generation(fd, 2).life, WIRE_LIFE_NONE);
+	message = ask(fd, WIRE_STATUS, NULL, 0, WIRE_STATUS_REPLY);
+	ck_assert_uint_eq(message.status_reply.retired, 1);
+	ck_assert_uint_eq(message.status_reply.retired_bytes, image_bytes);
+	ck_assert_uint_eq(message.status_reply.published_total, 2);
+	ck_assert_uint_eq(message.status_reply.failed_total, 0);
+	message = ask(fd, WIRE_LIST, NULL, 0, WIRE_LISTED);
+	ck_assert_uint_eq(message.listed.retired, 1);
+	ck_assert_uint_eq(message.listed.retired_bytes, image_bytes);
+	close(held);
+	reply = generation(fd, 0); /* the first index asks the kernel */
+	ck_assert_uint_eq(reply.n_generations, 1);
+	close(fd);
+}
+END_TEST
+
+START_TEST(clients)
+{
+	struct wire_message message = { .type = WIRE_CLIENT, .request = 42, .client = { 0 } };
+	struct wire_client_reply reply;
+	int fd;
+
+	serve_pack("a.gpt2w");
+	fd = join();
+	ask(fd, WIRE_ATTACH, "a", 0, WIRE_ATTACHED);
+	ck_assert_code(error, wire_send(fd, &message, NULL, 0, 0, &error), GW_OK);
+	turn();
+	reply = receive(fd, WIRE_CLIENT_REPLY).client_reply;
+	ck_assert_uint_eq(reply.n_clients, 1);
+	ck_assert_uint_eq(reply.uid, getuid());
+	ck_assert_uint_eq(reply.pid, (uint32_t)getpid());
+	ck_assert_uint_eq(reply.generation, gd_store_at(server.store, 0)->generation);
+	ck_assert_str_eq(reply.model, "a");
 	close(fd);
 }
 END_TEST
@@ -557,6 +687,9 @@ int main(void)
 	tcase_add_test(tcase, refusals);
 	tcase_add_test(tcase, listing);
 	tcase_add_test(tcase, status);
+	tcase_add_test(tcase, steering);
+	tcase_add_test(tcase, generations);
+	tcase_add_test(tcase, clients);
 	tcase_add_test(tcase, malformed_messages_end_the_connection);
 	tcase_add_test(tcase, who_waits_is_answered);
 	tcase_add_test(tcase, news);

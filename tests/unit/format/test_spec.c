@@ -40,8 +40,14 @@ static const struct table tables[] = {
 	{ "WIRE.md", "refused", 16, 280, { WIRE_REFUSED_FIELDS(W) } },
 	{ "WIRE.md", "news", 16, 32, { WIRE_NEWS_FIELDS(W) } },
 	{ "WIRE.md", "list", 16, 24, { WIRE_LIST_FIELDS(W) } },
-	{ "WIRE.md", "listed", 16, 1672, { WIRE_LISTED_FIELDS(W) } },
-	{ "WIRE.md", "status_reply", 16, 392, { WIRE_STATUS_REPLY_FIELDS(W) } },
+	{ "WIRE.md", "listed", 16, 1696, { WIRE_LISTED_FIELDS(W) } },
+	{ "WIRE.md", "status_reply", 16, 456, { WIRE_STATUS_REPLY_FIELDS(W) } },
+	{ "WIRE.md", "steer", 16, 280, { WIRE_STEER_FIELDS(W) } },
+	{ "WIRE.md", "steered", 16, 24, { WIRE_STEERED_FIELDS(W) } },
+	{ "WIRE.md", "generation", 16, 24, { WIRE_GENERATION_FIELDS(W) } },
+	{ "WIRE.md", "generation_reply", 16, 352, { WIRE_GENERATION_REPLY_FIELDS(W) } },
+	{ "WIRE.md", "client", 16, 24, { WIRE_CLIENT_FIELDS(W) } },
+	{ "WIRE.md", "client_reply", 16, 312, { WIRE_CLIENT_REPLY_FIELDS(W) } },
 	{ "WIRE.md", "board", 0, 24, { WIRE_BOARD_FIELDS(W) } },
 };
 #undef X
@@ -154,6 +160,12 @@ START_TEST(messages_have_their_tables_size)
 		{ WIRE_LISTED, "listed" },
 		{ WIRE_STATUS, "header" },
 		{ WIRE_STATUS_REPLY, "status_reply" },
+		{ WIRE_STEER, "steer" },
+		{ WIRE_STEERED, "steered" },
+		{ WIRE_GENERATION, "generation" },
+		{ WIRE_GENERATION_REPLY, "generation_reply" },
+		{ WIRE_CLIENT, "client" },
+		{ WIRE_CLIENT_REPLY, "client_reply" },
 	};
 
 	for (unsigned m = 0; m < sizeof messages / sizeof messages[0]; m++)

@@ -53,12 +53,36 @@ static struct wire_message sample(uint16_t type)
 						  16,
 						  "model",
 						  "/srv/model.gpt2w",
-						  "does not verify" };
+						  "does not verify",
+						  1,
+						  17,
+						  18 };
 		break;
 	case WIRE_STATUS_REPLY:
 		m.status_reply = (struct wire_status_reply) {
-			1, 2, WIRE_BACKEND_EPOLL, 4, 5, 6, 7, 8, 9, 10, 11, 12, "0.1.0", "EPERM"
+			1, 2, WIRE_BACKEND_EPOLL, 4, 5, 6, 7, 8, 9, 10, 11, 12, "0.1.0", "EPERM",
+			13, 14, 15, 16, 17, 18, 19, 20
 		};
+		break;
+	case WIRE_STEER:
+		m.steer = (struct wire_steer) { WIRE_ACTION_UNLOAD, "m" };
+		break;
+	case WIRE_STEERED:
+		m.steered = (struct wire_steered) { 3 };
+		break;
+	case WIRE_GENERATION:
+		m.generation = (struct wire_generation) { 0xfffffffd };
+		break;
+	case WIRE_GENERATION_REPLY:
+		m.generation_reply = (struct wire_generation_reply) {
+			1, 2, WIRE_LIFE_RETIRED, WIRE_SHARE_FILE, 3, 4, WIRE_UNKNOWN, 6, 7, 8, id, "m"
+		};
+		break;
+	case WIRE_CLIENT:
+		m.client = (struct wire_client) { 0xfffffffc };
+		break;
+	case WIRE_CLIENT_REPLY:
+		m.client_reply = (struct wire_client_reply) { 1, 2, 3, 4, 5, 6, 7, "m" };
 		break;
 	}
 	return m;
@@ -119,6 +143,32 @@ START_TEST(messages_come_back_as_they_were)
 		ck_assert_uint_eq(decoded.status_reply.max_connections_per_user, 12);
 		ck_assert_str_eq(decoded.status_reply.release, "0.1.0");
 		ck_assert_str_eq(decoded.status_reply.note, "EPERM");
+		ck_assert_uint_eq(decoded.status_reply.retired, 13);
+		ck_assert_uint_eq(decoded.status_reply.max_unread_fds_per_user, 20);
+		break;
+	case WIRE_STEER:
+		ck_assert_uint_eq(decoded.steer.action, WIRE_ACTION_UNLOAD);
+		ck_assert_str_eq(decoded.steer.model, "m");
+		break;
+	case WIRE_STEERED:
+		ck_assert_uint_eq(decoded.steered.n_models, 3);
+		break;
+	case WIRE_GENERATION:
+		ck_assert_uint_eq(decoded.generation.index, 0xfffffffd);
+		break;
+	case WIRE_GENERATION_REPLY:
+		ck_assert_uint_eq(decoded.generation_reply.life, WIRE_LIFE_RETIRED);
+		ck_assert_uint_eq(decoded.generation_reply.resident_bytes, WIRE_UNKNOWN);
+		ck_assert_uint_eq(decoded.generation_reply.age_ms, 8);
+		ck_assert_str_eq(decoded.generation_reply.model, "m");
+		break;
+	case WIRE_CLIENT:
+		ck_assert_uint_eq(decoded.client.index, 0xfffffffc);
+		break;
+	case WIRE_CLIENT_REPLY:
+		ck_assert_uint_eq(decoded.client_reply.pid, 4);
+		ck_assert_uint_eq(decoded.client_reply.age_ms, 7);
+		ck_assert_str_eq(decoded.client_reply.model, "m");
 		break;
 	}
 }
@@ -205,7 +255,7 @@ START_TEST(headers_are_checked)
 	bytes[WIRE_HEADER_VERSION_AT] = 1;
 	bytes[WIRE_HEADER_VERSION_AT + 1] = 0;
 	for (unsigned type = 0; type < 0x10000; type++) {
-		if (type >= WIRE_ATTACH && type <= WIRE_STATUS_REPLY)
+		if (type >= WIRE_ATTACH && type <= WIRE_LAST_TYPE)
 			continue;
 		ck_assert_uint_eq(wire_message_bytes((uint16_t)type), 0);
 		bytes[WIRE_HEADER_TYPE_AT] = (uint8_t)type;
@@ -221,7 +271,12 @@ static const struct {
 } reserved[] = { { WIRE_ATTACH, WIRE_ATTACH_RESERVED_AT, WIRE_ATTACH_RESERVED_SIZE },
 		 { WIRE_REFUSED, WIRE_REFUSED_RESERVED_AT, WIRE_REFUSED_RESERVED_SIZE },
 		 { WIRE_NEWS, WIRE_NEWS_RESERVED_AT, WIRE_NEWS_RESERVED_SIZE },
-		 { WIRE_LIST, WIRE_LIST_RESERVED_AT, WIRE_LIST_RESERVED_SIZE } };
+		 { WIRE_LIST, WIRE_LIST_RESERVED_AT, WIRE_LIST_RESERVED_SIZE },
+		 { WIRE_LISTED, WIRE_LISTED_RESERVED_AT, WIRE_LISTED_RESERVED_SIZE },
+		 { WIRE_STEER, WIRE_STEER_RESERVED_AT, WIRE_STEER_RESERVED_SIZE },
+		 { WIRE_STEERED, WIRE_STEERED_RESERVED_AT, WIRE_STEERED_RESERVED_SIZE },
+		 { WIRE_GENERATION, WIRE_GENERATION_RESERVED_AT, WIRE_GENERATION_RESERVED_SIZE },
+		 { WIRE_CLIENT, WIRE_CLIENT_RESERVED_AT, WIRE_CLIENT_RESERVED_SIZE } };
 
 START_TEST(each_reserved_byte_is_refused)
 {
@@ -247,7 +302,8 @@ static const struct {
 	unsigned at, bytes;
 } texts[] = { TEXT(ATTACH, MODEL),    TEXT(ATTACHED, MODEL),       TEXT(LOADING, MODEL),
 	      TEXT(REFUSED, MESSAGE), TEXT(LISTED, MODEL),         TEXT(LISTED, FILE),
-	      TEXT(LISTED, MESSAGE),  TEXT(STATUS_REPLY, RELEASE), TEXT(STATUS_REPLY, NOTE) };
+	      TEXT(LISTED, MESSAGE),  TEXT(STATUS_REPLY, RELEASE), TEXT(STATUS_REPLY, NOTE),
+	      TEXT(STEER, MODEL),     TEXT(GENERATION_REPLY, MODEL), TEXT(CLIENT_REPLY, MODEL) };
 
 START_TEST(strings_are_clean_and_terminated)
 {
@@ -286,9 +342,11 @@ static const struct {
 } ranges[] = {
 	FIELD(ATTACHED, GENERATION, 0),  FIELD(ATTACHED, SHARE, 0),
 	FIELD(ATTACHED, SHARE, 3),       FIELD(REFUSED, REASON, 0),
-	FIELD(REFUSED, REASON, 9),       FIELD(REFUSED, REASON, UINT32_MAX),
-	FIELD(LISTED, STATE, 4),         FIELD(LISTED, STATE, UINT32_MAX),
+	FIELD(REFUSED, REASON, 10),      FIELD(REFUSED, REASON, UINT32_MAX),
+	FIELD(LISTED, STATE, 5),         FIELD(LISTED, STATE, UINT32_MAX),
 	FIELD(STATUS_REPLY, BACKEND, 0), FIELD(STATUS_REPLY, BACKEND, 3),
+	FIELD(LISTED, BUSY, 2),          FIELD(STEER, ACTION, 0),
+	FIELD(STEER, ACTION, 4),         FIELD(GENERATION_REPLY, LIFE, 3),
 };
 
 START_TEST(values_are_in_their_range)
@@ -373,7 +431,7 @@ END_TEST
 
 START_TEST(reasons_have_words)
 {
-	for (uint32_t i = WIRE_REASON_MALFORMED; i <= WIRE_REASON_RESOURCE; i++)
+	for (uint32_t i = WIRE_REASON_MALFORMED; i <= WIRE_REASON_PERMISSION; i++)
 		for (uint32_t j = 0; j < i; j++)
 			ck_assert_str_ne(wire_strreason(i), wire_strreason(j));
 	ck_assert_str_eq(wire_strreason(0), wire_strreason(UINT32_MAX));
@@ -388,16 +446,16 @@ int main(void)
 	TCase *tcase = fixture_case(suite, "wire");
 
 	tcase_add_loop_test(tcase, messages_come_back_as_they_were, WIRE_ATTACH,
-			    WIRE_STATUS_REPLY + 1);
+			    WIRE_LAST_TYPE + 1);
 	tcase_add_test(tcase, bytes_are_pinned);
 	tcase_add_loop_test(tcase, every_other_length_is_refused, WIRE_ATTACH,
-			    WIRE_STATUS_REPLY + 1);
-	tcase_add_loop_test(tcase, headers_are_checked, WIRE_ATTACH, WIRE_STATUS_REPLY + 1);
+			    WIRE_LAST_TYPE + 1);
+	tcase_add_loop_test(tcase, headers_are_checked, WIRE_ATTACH, WIRE_LAST_TYPE + 1);
 	tcase_add_loop_test(tcase, each_reserved_byte_is_refused, 0, COUNT(reserved));
 	tcase_add_loop_test(tcase, strings_are_clean_and_terminated, 0, COUNT(texts));
 	tcase_add_loop_test(tcase, values_are_in_their_range, 0, COUNT(ranges));
 	tcase_add_loop_test(tcase, flipped_bits_are_refused_or_mean_something, WIRE_ATTACH,
-			    WIRE_STATUS_REPLY + 1);
+			    WIRE_LAST_TYPE + 1);
 	tcase_add_test(tcase, unterminated_text_is_not_sent);
 	tcase_add_loop_test(tcase, text_is_cut_at_characters_and_cleaned, 0, COUNT(puts_));
 	tcase_add_test(tcase, reasons_have_words);
