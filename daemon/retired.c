@@ -24,7 +24,7 @@ static void arm(struct gd_retired_list *list)
 	};
 	const struct itimerspec never = { .it_value = { 0 } };
 
-	timerfd_settime(list->watch.fd, 0, list->first ? &every : &never, NULL);
+	timerfd_settime(list->watch.fd, 0, list->first || list->keep_looking ? &every : &never, NULL);
 }
 
 static void look(struct gd_watch *watch, short events)
@@ -35,7 +35,7 @@ static void look(struct gd_watch *watch, short events)
 
 	(void)events;
 	(void)done; /* nonblocking; looking is right in any case */
-	if (gd_retired_sweep(list))
+	if (gd_retired_sweep(list) || list->keep_looking)
 		list->freed(list->context);
 }
 
@@ -123,6 +123,14 @@ bool gd_retired_sweep(struct gd_retired_list *list)
 	if (list->count != before)
 		arm(list);
 	return list->count != before;
+}
+
+void gd_retired_keep_looking(struct gd_retired_list *list, bool keep_looking)
+{
+	if (list->keep_looking == keep_looking)
+		return;
+	list->keep_looking = keep_looking;
+	arm(list);
 }
 
 void gd_retired_of(const struct gd_retired_list *list, const char *model, uint64_t *out_count,

@@ -21,10 +21,11 @@ struct gd_retired {
 struct gd_retired_list {
 	struct gd_loop *loop;
 	struct gd_watch watch; /* a timerfd, armed while there are any: the kernel tells nobody of the end */
-	void (*freed)(void *context); /* memory came back */
+	void (*freed)(void *context); /* memory came back, or may have */
 	void *context;
 	struct gd_retired *first; /* oldest first */
 	uint64_t count, bytes;
+	bool keep_looking;
 };
 
 /* Errors: GW_E_IO, GW_E_MEMORY. */
@@ -42,6 +43,9 @@ void gd_retired_add(struct gd_retired_list *list, const char *model, uint64_t ge
 
 /* Releases those that nobody holds any more; whether there were any. Does not call freed. */
 bool gd_retired_sweep(struct gd_retired_list *list);
+
+/* Calls freed at every look, until false: somebody waits for an image that is served to be let go. */
+void gd_retired_keep_looking(struct gd_retired_list *list, bool keep_looking);
 
 /* Of one model. */
 void gd_retired_of(const struct gd_retired_list *list, const char *model, uint64_t *out_count,

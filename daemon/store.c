@@ -293,11 +293,14 @@ static void look_done(struct gd_store *store, struct gd_model *model, struct gd_
 	struct gw_error *error = &job->error;
 
 	model->file = job->file;
-	model->refused = false;
+	model->wanted_bytes = 0;
 	if (!error->code && job->look.same && model->image == job->image) {
 		say_unchanged(model);
 	} else if (error->code || admit(store, model, job->look.image_bytes, error)) {
-		model->refused = error->code == GW_E_LIMIT && job->look.image_bytes;
+		if (error->code == GW_E_LIMIT)
+			model->wanted_bytes = job->look.image_bytes; /* 0: the file is beyond a limit */
+		if (model->wanted_bytes)
+			gd_retired_keep_looking(&store->retired, true);
 		fail_load(store, model, error->message);
 	} else if (submit(store, model, GD_JOB_LOAD)) {
 		if (store->options.share == WIRE_SHARE_SEALED)
@@ -350,14 +353,21 @@ static void look_again(struct gd_store *store, struct gd_model *model)
 	refresh(store, model, false); /* what was under way was the retry */
 }
 
-/* Memory came back: what was refused for want of it is tried again. */
+/* What was refused for want of room is tried again once there is some. */
 static void memory_freed(void *context)
 {
 	struct gd_store *store = context;
+	bool wanted = false;
 
-	for (size_t i = 0; i < store->n; i++)
-		if (store->models[i]->refused)
-			refresh(store, store->models[i], true);
+	for (size_t i = 0; i < store->n; i++) {
+		struct gd_model *model = store->models[i];
+
+		if (model->wanted_bytes && !admit(store, model, model->wanted_bytes, NULL))
+			refresh(store, model, true);
+		else
+			wanted |= model->wanted_bytes != 0;
+	}
+	gd_retired_keep_looking(&store->retired, wanted);
 }
 
 static void job_done(void *context, struct gd_job *job)
@@ -537,7 +547,8 @@ void gd_store_reload(struct gd_store *store, struct gd_model *model)
 void gd_store_unload(struct gd_store *store, struct gd_model *model, const char *why)
 {
 	model->unloaded = true;
-	model->again = model->refused = false;
+	model->again = false;
+	model->wanted_bytes = 0;
 	model->file = (struct stat){ 0 };
 	wire_put_text(model->message, sizeof model->message, why);
 	gd_log("%s: %s", model->name, why);

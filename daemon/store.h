@@ -24,7 +24,7 @@ struct gd_model {
 	bool loading; /* a job is under way */
 	bool collapsing; /* and it is about pages alone */
 	bool again;   /* look at the file once more when it is done */
-	bool refused; /* there was no room for it: tried again when there is more */
+	uint64_t wanted_bytes; /* there was no room for its image of that size: tried again when there is */
 	bool unloaded; /* by an administrator: not served before he says so */
 	bool removed; /* no longer in the store; freed when its job is done */
 	struct gd_model *next_leaving;
