@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The socket's file, and peers that do not behave: others are served all the while."""
+"""The socket's file, and peers that do not behave: others are served all the while.
+
+The numbers in names are those of the list of faults.
+"""
 import contextlib
 import fcntl
 import os
@@ -53,7 +56,7 @@ def quiet(daemon):
 
 # --- the file ---------------------------------------------------------------------------------------
 
-def test_stale_socket_is_taken_over():
+def test_19_stale_socket_is_taken_over():
     with t.folder() as where:
         with t.start_daemon(where, '--store', where) as daemon:
             daemon.kill()
@@ -71,7 +74,7 @@ def test_stale_socket_is_taken_over():
             daemon.stop()
 
 
-def test_live_socket_is_not_stolen():
+def test_19_live_socket_is_not_stolen():
     with served() as (where, daemon):
         inode = os.stat(daemon.path).st_ino
         said = gpt2d(where, '--socket', daemon.path, code=1)
@@ -90,7 +93,7 @@ def test_live_socket_is_not_stolen():
         other.close()
 
 
-def test_no_socket_is_left_alone():
+def test_19_no_socket_is_left_alone():
     with t.folder() as where:
         (where / 'file').write_text('precious')
         said = gpt2d(where, '--socket', where / 'file', code=1)
@@ -102,7 +105,7 @@ def test_no_socket_is_left_alone():
         gpt2d(where, '--socket', where, code=1)
 
 
-def test_path_too_long():
+def test_19_path_too_long():
     with t.folder() as where:
         long = str(where / ('x' * (108 - len(str(where)) - 1)))
         t.check_equal(len(long), 108)
@@ -137,7 +140,7 @@ def test_default_path():
                 daemon.kill()
 
 
-def test_replaced_socket_is_not_removed():
+def test_19_replaced_socket_is_not_removed():
     with served() as (where, daemon):
         os.rename(daemon.path, where / 'away')
         (where / 'd.sock').write_text('mine')
@@ -145,7 +148,7 @@ def test_replaced_socket_is_not_removed():
         t.check_equal((where / 'd.sock').read_text(), 'mine')
 
 
-def test_one_of_many_wins():
+def test_19_one_of_many_wins():
     with t.folder() as where:
         stale = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stale.bind(str(where / 's'))
@@ -181,7 +184,7 @@ def test_socket_mode():
 
 # --- peers ------------------------------------------------------------------------------------------
 
-def test_silent_peers():
+def test_16_silent_peers():
     with served() as (_, daemon):
         before = daemon.fds()
         peers = [daemon.peer() for _ in range(200)]
@@ -205,7 +208,7 @@ def malformed(daemon, data, reason):
         t.check(peer.receive() is None, 'closed')
 
 
-def test_garbage():
+def test_16_garbage():
     attach = t.encode(t.ATTACH, 5, bytes(264))
     with served() as (_, daemon):
         before = daemon.fds()
@@ -275,7 +278,7 @@ def test_log_that_nobody_reads():
                 process.wait()
 
 
-def test_pipelined_and_never_read():
+def test_16_pipelined_and_never_read():
     with served() as (_, daemon):
         before = daemon.fds()
         peers = [daemon.peer() for _ in range(20)]
@@ -303,7 +306,7 @@ def test_pipelined_and_never_read():
         t.check(daemon.fds() <= before, 'descriptors', daemon.fds(), before)
 
 
-def test_pipelined_and_read():
+def test_16_pipelined_and_read():
     with served() as (_, daemon), daemon.peer() as peer:
         for start in range(0, 100, 5):
             for i in range(start, start + 5):
@@ -315,7 +318,7 @@ def test_pipelined_and_read():
         t.check_equal(daemon.model('m')['attached'], 1, 'connections, not answers')
 
 
-def test_half_closed():
+def test_16_half_closed():
     with served() as (_, daemon):
         before = daemon.fds()
         with daemon.peer() as peer:
@@ -333,7 +336,7 @@ def test_half_closed():
         quiet(daemon)
 
 
-def test_foreign_descriptors():
+def test_18_foreign_descriptors():
     with served() as (_, daemon):
         check_served(daemon)
         before = daemon.fds()
@@ -360,7 +363,7 @@ def test_foreign_descriptors():
         t.wait_until(lambda: daemon.fds() <= before, 'the descriptors to be closed')
 
 
-def test_gone_while_loading():
+def test_19_gone_while_loading():
     """Peers that wait for a load go away, or pipeline meanwhile."""
     with t.folder() as where:
         store = where / 'store'
@@ -405,7 +408,7 @@ def test_gone_while_loading():
 
 # --- limits -----------------------------------------------------------------------------------------
 
-def test_limit_per_user():
+def test_17_limit_per_user():
     root = t.is_root()
     with served('--max-connections-per-user', '8', '--socket-mode', '0666') as (_, daemon):
         peers = [daemon.peer() for _ in range(8)]
@@ -456,7 +459,7 @@ def as_other_user(path, uid=None):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_limit_of_all():
+def test_17_limit_of_all():
     with served('--max-connections', '5') as (_, daemon):
         peers = [daemon.peer() for _ in range(5)]
         for peer in peers:
@@ -471,7 +474,7 @@ def test_limit_of_all():
         check_served(daemon)
 
 
-def test_no_descriptor_left():
+def test_17_no_descriptor_left():
     """EMFILE in accept: turned away, and the daemon does not spin; afterwards all is as before."""
     def few():
         resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
@@ -507,7 +510,7 @@ def test_no_descriptor_left():
             daemon.stop()
 
 
-def test_unread_descriptors_of_another_user():
+def test_18_unread_descriptors_of_another_user():
     """Answers that are never read count against the daemon's user (ETOOMANYREFS): others are served."""
     if not t.is_root():
         raise t.Skip('needs root: the kernel exempts no other user, and two users are needed')
