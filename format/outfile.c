@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* gpt2-pack has one at a time; a few more cost nothing. Guesses. */
+/* gpt2-pack has two at a time; a few more cost nothing. Guesses. */
 #define MAX_OPEN 16
 #define NAME_TRIES 16
 

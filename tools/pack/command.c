@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "format/block.h"
 #include "format/dtype.h"
+#include "tools/common/number.h"
 #include "tools/pack/file.h"
 #include "tools/pack/kind.h"
 
@@ -26,6 +28,17 @@ enum tool_exit pack_parse_dtype_option(const char *text, unsigned *out_dtype)
 	tool_say("--dtype: \"%s\" is not f32, f16, bf16 or q8",
 		 gw_quote(text, strlen(text), quoted, sizeof quoted));
 	return TOOL_USAGE;
+}
+
+enum tool_exit pack_parse_zstd_option(const char *text, int *out_level)
+{
+	struct gw_error error = GW_ERROR_INIT;
+	uint64_t level = GW_BLOCK_LEVEL;
+
+	if (text && tool_parse_u64(text, "--zstd", 1, GW_BLOCK_MAX_LEVEL, &level, &error) != GW_OK)
+		return tool_fail(NULL, &error);
+	*out_level = (int)level;
+	return TOOL_DONE;
 }
 
 void pack_say_loss(const char *what, const struct pack_loss *loss)

@@ -21,6 +21,13 @@ enum tool_exit pack_command_unpack(int argc, char **argv);
  */
 enum tool_exit pack_parse_dtype_option(const char *text, unsigned *out_dtype);
 
+/* The level of a --zstd option, whose argument may be left out (NULL). TOOL_USAGE, after saying so, for one
+ * that is not 1 to GW_BLOCK_MAX_LEVEL. */
+enum tool_exit pack_parse_zstd_option(const char *text, int *out_level);
+/* What --help says of it. */
+#define PACK_ZSTD_HELP \
+	"Compress the pack, at one of zstd's levels, 1 to 22 (3); the values stay the same bit for bit"
+
 /* Says how far the int8 rows of a tensor, or of several, are from what they were. */
 void pack_say_loss(const char *what, const struct pack_loss *loss);
 

@@ -11,6 +11,7 @@
 #include "tools/common/number.h"
 #include "tools/common/progress.h"
 #include "tools/pack/command.h"
+#include "tools/pack/compress.h"
 #include "tools/pack/convert.h"
 #include "tools/pack/plan.h"
 #include "tools/pack/random.h"
@@ -18,14 +19,13 @@
 #define PACK_DEFAULT_SEED UINT64_C(42)
 
 struct pack_init {
-	const char *output;
+	struct pack_output output;
 	const char *size; /* a name of pack_sizes */
 	uint64_t n_vocab, n_positions, n_embd;
 	uint64_t seed;
 	unsigned dtype;
 	bool own_vocab, own_positions, own_embd; /* given on the command line */
 	bool pytorch;
-	bool force, quiet;
 	enum tool_exit refused;
 };
 
@@ -50,7 +50,8 @@ enum {
 	PACK_OPTION_DTYPE,
 	PACK_OPTION_INIT,
 	PACK_OPTION_SEED,
-	PACK_OPTION_FORCE
+	PACK_OPTION_FORCE,
+	PACK_OPTION_ZSTD
 };
 
 static const struct argp_option pack_init_options[] = {
@@ -67,6 +68,7 @@ static const struct argp_option pack_init_options[] = {
 	  "both",
 	  0 },
 	{ "seed", PACK_OPTION_SEED, "N", 0, "Seed of the random numbers (42)", 0 },
+	{ "zstd", PACK_OPTION_ZSTD, "LEVEL", OPTION_ARG_OPTIONAL, PACK_ZSTD_HELP, 0 },
 	{ "force", PACK_OPTION_FORCE, NULL, 0, "Replace OUT.gpt2w if it exists", 0 },
 	{ "quiet", 'q', NULL, 0, "No progress bar, no summary", 0 },
 	{ 0 },
@@ -115,10 +117,10 @@ static error_t pack_init_parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case 'o':
-		init->output = arg;
+		init->output.path = arg;
 		return 0;
 	case 'q':
-		init->quiet = true;
+		init->output.quiet = true;
 		return 0;
 	case PACK_OPTION_SIZE:
 	case PACK_OPTION_INIT:
@@ -145,13 +147,17 @@ static error_t pack_init_parse(int key, char *arg, struct argp_state *state)
 		pack_init_number(init, arg, "--seed", 0, UINT64_MAX, &init->seed);
 		return 0;
 	case PACK_OPTION_FORCE:
-		init->force = true;
+		init->output.replace = true;
+		return 0;
+	case PACK_OPTION_ZSTD:
+		if (pack_parse_zstd_option(arg, &init->output.level) != TOOL_DONE)
+			init->refused = TOOL_USAGE;
 		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "init takes no input");
 		return 0;
 	case ARGP_KEY_END:
-		if (!init->output)
+		if (!init->output.path)
 			argp_error(state, "-o OUT.gpt2w is missing");
 		return 0;
 	default:
@@ -226,7 +232,7 @@ static void pack_init_provenance(const struct pack_init *init, struct gw_provena
 
 /* losses: of as many as there are tables. */
 static int pack_init_write(const struct pack_init *init, uint64_t n_layer, uint64_t n_head,
-			   struct pack_loss losses[2], uint64_t *out_bytes, struct gw_digest *out_content_id,
+			   struct pack_loss losses[2], struct pack_made *out,
 			   struct gw_error *error)
 {
 	const struct gw_tensor tables[] = {
@@ -237,28 +243,29 @@ static int pack_init_write(const struct pack_init *init, uint64_t n_layer, uint6
 	struct gw_provenance provenance;
 	struct tool_progress progress;
 	struct gw_writer *writer = NULL;
-	int code = gw_writer_new(init->output, init->force, tables, n_tables, &writer, error);
+	int code = gw_writer_new(init->output.path, init->output.replace, tables, n_tables, &writer,
+				 error);
 
 	if (code != GW_OK)
 		return code;
-	tool_progress_start(&progress, "making", gw_writer_image_bytes(writer), init->quiet);
+	tool_progress_start(&progress, "making", gw_writer_image_bytes(writer),
+			    init->output.quiet);
 	for (size_t i = 0; code == GW_OK && i < n_tables; i++)
 		code = pack_init_table(init, writer, i, &tables[i], &progress, &losses[i], error);
 	tool_progress_end(&progress);
 	if (code == GW_OK) {
 		pack_init_provenance(init, &provenance);
-		*out_bytes = gw_writer_image_bytes(writer);
-		code = gw_writer_finish(writer, &provenance, n_layer, n_head, out_content_id,
-					error);
+		code = pack_finish(writer, &init->output, &provenance, n_layer, n_head, out, error);
 	}
 	gw_writer_free(writer);
 	return code;
 }
 
 static void pack_init_say_done(const struct pack_init *init, const struct pack_loss losses[2],
-			       uint64_t bytes, const struct gw_digest *content_id)
+			       const struct pack_made *made)
 {
-	char positions[64] = "no wpe", size[TOOL_SIZE_TEXT_BYTES], id[GW_DIGEST_TEXT_BYTES];
+	const char *path = init->output.path;
+	char positions[64] = "no wpe", size[PACK_MADE_TEXT_BYTES], id[GW_DIGEST_TEXT_BYTES];
 	char quoted[256];
 
 	if (init->dtype == GW_I8)
@@ -270,9 +277,9 @@ static void pack_init_say_done(const struct pack_init *init, const struct pack_l
 			 init->n_positions, init->n_embd);
 	tool_say("%s: random wte [%" PRIu64 ", %" PRIu64 "], %s, %s, seed %" PRIu64
 		 ", %s, content id %s",
-		 gw_quote(init->output, strlen(init->output), quoted, sizeof quoted), init->n_vocab,
-		 init->n_embd, positions, gw_dtype_name(init->dtype), init->seed,
-		 tool_size_text(bytes, size), gw_digest_text(content_id, id));
+		 gw_quote(path, strlen(path), quoted, sizeof quoted), init->n_vocab, init->n_embd,
+		 positions, gw_dtype_name(init->dtype), init->seed, pack_made_text(made, size),
+		 gw_digest_text(&made->content_id, id));
 }
 
 enum tool_exit pack_command_init(int argc, char **argv)
@@ -281,8 +288,7 @@ enum tool_exit pack_command_init(int argc, char **argv)
 	struct gw_error error = GW_ERROR_INIT;
 	const struct pack_size *size;
 	struct pack_loss losses[2];
-	struct gw_digest content_id;
-	uint64_t bytes = 0;
+	struct pack_made made;
 	bool named;
 
 	argp_parse(&pack_init_argp, argc, argv, 0, NULL, &init);
@@ -306,9 +312,9 @@ enum tool_exit pack_command_init(int argc, char **argv)
 		return TOOL_USAGE;
 	}
 	if (pack_init_write(&init, named ? size->n_layer : 0, named ? size->n_head : 0, losses,
-			    &bytes, &content_id, &error) != GW_OK)
+			    &made, &error) != GW_OK)
 		return pack_fail_making(NULL, &error, TOOL_USAGE);
-	if (!init.quiet)
-		pack_init_say_done(&init, losses, bytes, &content_id);
+	if (!init.output.quiet)
+		pack_init_say_done(&init, losses, &made);
 	return TOOL_DONE;
 }

@@ -11,15 +11,15 @@
 #include "format/outfile.h"
 #include "tools/common/number.h"
 #include "tools/pack/command.h"
+#include "tools/pack/compress.h"
 #include "tools/pack/copy.h"
 
 struct pack_arguments {
 	struct pack_wish wish;
 	char **inputs; /* of argv */
 	size_t n_inputs;
-	const char *output;
+	struct pack_output output;
 	uint64_t raw_n_embd;
-	bool force, quiet;
 	enum tool_exit refused; /* TOOL_DONE: the options are fine */
 };
 
@@ -45,19 +45,12 @@ static const struct argp_option pack_options[] = {
 	  "The tensor that is the position table; none: the model has no such table", 0 },
 	{ "vocab", PACK_OPTION_VOCAB, "N", 0, "Keep only the first N rows of wte", 0 },
 	{ "all", PACK_OPTION_ALL, NULL, 0, "Every tensor of the checkpoint, not only the tables", 0 },
+	{ "zstd", PACK_OPTION_ZSTD, "LEVEL", OPTION_ARG_OPTIONAL, PACK_ZSTD_HELP, 0 },
 	{ "embd", PACK_OPTION_EMBD, "N", 0, "Columns of raw files (.f32)", 0 },
 	{ "force", PACK_OPTION_FORCE, NULL, 0, "Replace OUT.gpt2w if it exists", 0 },
 	{ "quiet", 'q', NULL, 0, "No progress bar, no summary", 0 },
-	{ "zstd", PACK_OPTION_ZSTD, "LEVEL", OPTION_ARG_OPTIONAL | OPTION_HIDDEN, NULL, 0 },
 	{ 0 },
 };
-
-/* Options that a later release will have must not be taken for granted in this one. */
-static void pack_refuse(struct pack_arguments *arguments, const char *what)
-{
-	tool_say("this release does not have %s", what);
-	arguments->refused = TOOL_USAGE;
-}
 
 static void pack_parse_size(struct pack_arguments *arguments, const char *text, const char *option,
 			    uint64_t max, uint64_t *out)
@@ -74,10 +67,10 @@ static error_t pack_parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case 'o':
-		arguments->output = arg;
+		arguments->output.path = arg;
 		return 0;
 	case 'q':
-		arguments->quiet = true;
+		arguments->output.quiet = true;
 		return 0;
 	case PACK_OPTION_DTYPE:
 		if (pack_parse_dtype_option(arg, &arguments->wish.dtype) != TOOL_DONE)
@@ -98,10 +91,11 @@ static error_t pack_parse(int key, char *arg, struct argp_state *state)
 		pack_parse_size(arguments, arg, "--embd", GW_MAX_N_EMBD, &arguments->raw_n_embd);
 		return 0;
 	case PACK_OPTION_FORCE:
-		arguments->force = true;
+		arguments->output.replace = true;
 		return 0;
 	case PACK_OPTION_ZSTD:
-		pack_refuse(arguments, "compressed packs (--zstd)");
+		if (pack_parse_zstd_option(arg, &arguments->output.level) != TOOL_DONE)
+			arguments->refused = TOOL_USAGE;
 		return 0;
 	case PACK_OPTION_ALL:
 		arguments->wish.all = true;
@@ -113,7 +107,7 @@ static error_t pack_parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!arguments->n_inputs)
 			argp_error(state, "INPUT is missing");
-		if (!arguments->output)
+		if (!arguments->output.path)
 			argp_error(state, "-o OUT.gpt2w is missing");
 		return 0;
 	default:
@@ -133,10 +127,11 @@ static const struct argp pack_argp = {
 };
 
 static void pack_say_done(const struct pack_arguments *arguments, const struct pack_plan *plan,
-			  uint64_t bytes, const struct gw_digest *content_id)
+			  const struct pack_made *made)
 {
+	const char *path = arguments->output.path;
 	const struct pack_table *wte = &plan->tables[0], *wpe = &plan->tables[1];
-	char positions[96] = "no wpe", size[TOOL_SIZE_TEXT_BYTES], id[GW_DIGEST_TEXT_BYTES];
+	char positions[96] = "no wpe", size[PACK_MADE_TEXT_BYTES], id[GW_DIGEST_TEXT_BYTES];
 	char quoted[256], others[48] = "";
 
 	if (plan->n_roles == 2)
@@ -145,9 +140,9 @@ static void pack_say_done(const struct pack_arguments *arguments, const struct p
 	if (plan->n_tables > plan->n_roles)
 		snprintf(others, sizeof others, " and %zu more", plan->n_tables - plan->n_roles);
 	tool_say("%s: wte [%" PRIu64 ", %" PRIu64 "] %s, %s%s, %s, content id %s",
-		 gw_quote(arguments->output, strlen(arguments->output), quoted, sizeof quoted),
-		 wte->rows, wte->columns, gw_dtype_name(wte->to), positions, others,
-		 tool_size_text(bytes, size), gw_digest_text(content_id, id));
+		 gw_quote(path, strlen(path), quoted, sizeof quoted), wte->rows, wte->columns,
+		 gw_dtype_name(wte->to), positions, others, pack_made_text(made, size),
+		 gw_digest_text(&made->content_id, id));
 }
 
 /* "wte", "wpe" or its name, for messages. */
@@ -231,16 +226,15 @@ static int pack_declare(const struct pack_arguments *arguments, const struct pac
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
 	for (size_t i = 0; i < plan->n_tables; i++)
 		tensors[i] = pack_plan_declare(plan, i);
-	code = gw_writer_new(arguments->output, arguments->force, tensors, plan->n_tables,
-			     out_writer, error);
+	code = gw_writer_new(arguments->output.path, arguments->output.replace, tensors,
+			     plan->n_tables, out_writer, error);
 	free(tensors);
 	return code;
 }
 
 /* The source is open, the plan is made; nothing is left behind on failure. */
 static int pack_write(const struct pack_arguments *arguments, const struct pack_source *source,
-		      struct pack_plan *plan, uint64_t *out_bytes, struct gw_digest *out_content_id,
-		      struct gw_error *error)
+		      struct pack_plan *plan, struct pack_made *out, struct gw_error *error)
 {
 	struct gw_provenance provenance;
 	struct tool_progress progress;
@@ -249,20 +243,20 @@ static int pack_write(const struct pack_arguments *arguments, const struct pack_
 	int code = GW_OK;
 
 	for (size_t i = 0; code == GW_OK && i < source->n_files; i++)
-		code = gw_outfile_refuse_same(arguments->output, source->files[i].status.st_dev,
+		code = gw_outfile_refuse_same(arguments->output.path, source->files[i].status.st_dev,
 					      source->files[i].status.st_ino, error);
 	if (code == GW_OK)
 		code = pack_declare(arguments, plan, &writer, error);
 	if (code != GW_OK)
 		return code;
-	tool_progress_start(&progress, "packing", pack_source_bytes(source), arguments->quiet);
+	tool_progress_start(&progress, "packing", pack_source_bytes(source),
+			    arguments->output.quiet);
 	code = pack_copy(source, plan, writer, &progress, &digest, error);
 	tool_progress_end(&progress);
 	if (code == GW_OK) {
 		pack_fill_provenance(source, plan, &digest, &provenance);
-		*out_bytes = gw_writer_image_bytes(writer);
-		code = gw_writer_finish(writer, &provenance, plan->n_layer, plan->n_head,
-					out_content_id, error);
+		code = pack_finish(writer, &arguments->output, &provenance, plan->n_layer,
+				   plan->n_head, out, error);
 	}
 	gw_writer_free(writer);
 	return code;
@@ -273,10 +267,9 @@ enum tool_exit pack_command_pack(int argc, char **argv)
 	struct pack_arguments arguments = { 0 };
 	struct gw_error error = GW_ERROR_INIT;
 	struct pack_source *source = NULL;
-	struct gw_digest content_id;
+	struct pack_made made;
 	struct pack_plan plan;
 	const char *subject;
-	uint64_t bytes = 0;
 	char names[PACK_NAMES_TEXT_BYTES];
 	int code;
 
@@ -304,12 +297,12 @@ enum tool_exit pack_command_pack(int argc, char **argv)
 		pack_source_free(source);
 		return exit_code;
 	}
-	code = pack_write(&arguments, source, &plan, &bytes, &content_id, &error);
+	code = pack_write(&arguments, source, &plan, &made, &error);
 	if (code == GW_OK) {
 		pack_say_warnings(&plan);
-		if (!arguments.quiet) {
+		if (!arguments.output.quiet) {
 			pack_say_losses(&plan);
-			pack_say_done(&arguments, &plan, bytes, &content_id);
+			pack_say_done(&arguments, &plan, &made);
 		}
 	}
 	/* the plan's names are the source's */

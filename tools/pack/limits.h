@@ -2,7 +2,8 @@
 /*
  * Every cap of gpt2-pack, each with its reason. Together they keep its anonymous memory below 64
  * MiB whatever is fed to it: 4 MiB of header, 32 MiB of parsed JSON, 8 MiB of tensor list, 4 MiB of
- * its names, 2 MiB of buffers, 9 MiB for a tensor that becomes int8, a few MiB of process; 8 bytes
+ * its names, 2 MiB of buffers, 9 MiB for a tensor that becomes int8, a few MiB of process; what compresses (3 to 4 MiB for each
+ * processor) comes when the largest of these are gone; 8 bytes
  * per 256 KiB of output come on top, 16 MiB for the largest pack there can be (512 GiB) and 5 KiB for
  * GPT-2's.
  */

@@ -139,15 +139,6 @@ class Usage(Case):
                 self.run_pack(*arguments, code=USAGE)
                 self.left("in.safetensors")
 
-    def test_options_of_later_releases(self):
-        self.checkpoint()
-        for more in ["--zstd"], ["--zstd=3"]:
-            with self.subTest(more):
-                _, err = self.run_pack("pack", "in.safetensors", "-o", "out.gpt2w", *more,
-                                       code=USAGE)
-                self.assertIn("this release does not have", err)
-                self.left("in.safetensors")
-
 
 class Pack(Case):
     def test_round_trip(self):

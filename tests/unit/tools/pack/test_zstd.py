@@ -1,0 +1,152 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Compressed packs on the command line: --zstd, and what each command makes of them.
+
+Usage: test_zstd.py GPT2-PACK [unittest's arguments]; $PACK_STATUS: see status.py."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+sys.dont_write_bytecode = True  # nothing is written beside the sources
+
+import status
+import test_cli
+from test_cli import IO, TABLES, USAGE, floats, read_safetensors
+
+# Several blocks of each table; rows with and without padding.
+SIZES = ["--vocab", "3000", "--positions", "700", "--embd", "100"]
+DTYPES = "f32", "f16", "bf16", "q8"
+
+
+def alone():
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+class Zstd(test_cli.Case):
+    def info(self, path):
+        return json.loads(self.run_pack("info", "--json", path)[0])
+
+    def unpacked(self, path):
+        self.run_pack("unpack", "-q", path, "-o", "unpacked", "--force")
+        return self.read("unpacked")
+
+    def test_every_type_there_and_back(self):
+        for dtype in DTYPES:
+            with self.subTest(dtype):
+                for name, more in ("raw", []), ("small", ["--zstd"]):
+                    self.run_pack("init", "--force", "-o", name, *SIZES, "--dtype", dtype, *more)
+                raw, small = self.info("raw"), self.info("small")
+                self.assertEqual(raw["content_id"], small["content_id"])
+                self.assertEqual(raw["file_bytes"], os.path.getsize("raw"))
+                self.assertEqual(small["file_bytes"], os.path.getsize("small"))
+                self.assertEqual(raw["image_bytes"], small["image_bytes"])
+                self.assertEqual(raw["image_bytes"], raw["file_bytes"])
+                self.assertLess(small["file_bytes"], raw["file_bytes"])
+                for name in "raw", "small":
+                    self.run_pack("verify", name)
+                self.assertEqual(self.unpacked("raw"), self.unpacked("small"))
+                # there: as init did it but for the provenance; and back
+                self.run_pack("pack", "--force", "raw", "-o", "again", "--zstd")
+                self.run_pack("pack", "--force", "small", "-o", "back")
+                self.run_pack("pack", "--force", "again", "-o", "third", "--zstd=9")
+                for name, like in ("again", "small"), ("back", "raw"):
+                    self.assertEqual(self.read(name)[8192:], self.read(like)[8192:])
+                self.assertEqual(self.info("third")["content_id"], raw["content_id"])
+                self.run_pack("verify", "again", "back", "third")
+
+    def test_conversion_of_a_compressed_pack(self):
+        self.run_pack("init", "-o", "small", *SIZES, "--zstd")
+        self.run_pack("init", "-o", "raw", *SIZES)
+        for name in "small", "raw":
+            self.run_pack("pack", name, "-o", name + ".bf16", "--dtype", "bf16", "--vocab", "2999")
+        self.assertEqual(self.content_id("small.bf16"), self.content_id("raw.bf16"))
+        self.assertEqual(status.of("small"), status.of("raw"))
+        found = status.failures("small")
+        self.assertGreaterEqual(found, (6, 1, 4, 4))
+
+    def test_all_tensors(self):
+        more = [("h.0.ln_1.bias", "F32", [20], floats(20, 5)), ("h.0.x.weight", "F16", [3, 70001],
+                                                                bytes(3 * 70001 * 2))]
+        self.checkpoint(tensors=[*TABLES, *more])
+        self.run_pack("pack", "--all", "in.safetensors", "-o", "raw")
+        self.run_pack("pack", "--all", "in.safetensors", "-o", "small", "--zstd")
+        self.assertEqual(self.content_id("raw"), self.content_id("small"))
+        self.assertEqual(self.unpacked("raw"), self.unpacked("small"))
+        self.assertEqual(read_safetensors("unpacked")[2]["h.0.x.weight"][2], more[1][3])
+
+    def test_levels(self):
+        self.run_pack("init", "-o", "raw", *SIZES)
+        packs = {}
+        for level in "", "=1", "=3", "=9", "=19", "=22":
+            self.run_pack("pack", "--force", "raw", "-o", "small", "--zstd" + level)
+            self.assertEqual(self.content_id("small"), self.content_id("raw"))
+            self.run_pack("verify", "small")
+            packs[level] = self.read("small")
+        self.assertEqual(packs[""], packs["=3"])
+        for level in "=0", "=23", "=", "=-1", "=3x":
+            for command in ["pack", "raw"], ["init"]:
+                with self.subTest(level):
+                    _, err = self.run_pack(*command, "-o", "out", "--zstd" + level, code=USAGE)
+                    self.assertIn("--zstd", err)
+                    self.left("raw", "small")
+
+    def test_any_number_of_processors(self):
+        if len(os.sched_getaffinity(0)) < 2:
+            print("NOTE: one processor only: the same number twice", file=sys.stderr)
+        self.run_pack("init", "-o", "many", *SIZES, "--zstd")
+        self.run_pack("init", "-o", "one", *SIZES, "--zstd", before=alone)
+        self.assertEqual(self.read("many"), self.read("one"))
+
+    def test_what_is_said(self):
+        _, err = self.run_pack("init", "-o", "small", *SIZES, "--zstd")
+        file, image = os.path.getsize("small"), self.info("small")["image_bytes"]
+        self.assertIn(f"{file / 1e6:.1f} MB ({100 * file / image:.1f}% of {image / 1e6:.1f} MB)", err)
+        self.assertEqual(self.run_pack("init", "-q", "-o", "quiet", *SIZES, "--zstd")[1], "")
+        out, _ = self.run_pack("verify", "small")
+        self.assertIn(f"small: good, {file} bytes", out)
+
+    def test_existing_output(self):
+        self.run_pack("init", "-o", "raw", *SIZES)
+        old = self.read("raw")
+        self.run_pack("pack", "raw", "-o", "raw", "--zstd", code=test_cli.FAILED)
+        self.run_pack("pack", "raw", "-o", "raw", "--zstd", "--force", code=test_cli.FAILED)
+        self.run_pack("init", "-o", "raw", *SIZES, "--zstd", code=test_cli.FAILED)
+        self.assertEqual(self.read("raw"), old)
+        self.run_pack("init", "-o", "raw", *SIZES, "--zstd", "--force")
+        self.assertLess(os.path.getsize("raw"), len(old))
+        self.left("raw")
+
+    def test_file_size_limit(self):
+        """What the command line can show of a full disk: the first temporary does not fit."""
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500000, 500000))
+        self.run_pack("init", "-o", "small", *SIZES, "--zstd", code=IO, before=limit)
+        self.left()
+
+    def test_signals_leave_nothing(self):
+        """Whenever they come: in the writing, between the two files, in the compression."""
+        for number in signal.SIGTERM, signal.SIGINT:
+            for files in 1, 2:
+                child = subprocess.Popen([test_cli.PROGRAM, "init", "-o", "out.gpt2w", "--zstd=22"],
+                                         stderr=subprocess.DEVNULL)
+                while child.poll() is None and len(os.listdir(".")) < files:
+                    time.sleep(0.001)
+                child.send_signal(number)
+                self.assertEqual(child.wait(), -number)
+                self.left()
+
+    def test_memory(self):
+        self.run_limited("init", "-o", "small", "--vocab", "6000", "--zstd=22")
+        self.run_limited("verify", "small")
+        self.run_limited("pack", "small", "-o", "raw")
+        self.run_limited("unpack", "small", "-o", "out")
+
+
+if __name__ == "__main__":
+    test_cli.PROGRAM = os.path.abspath(sys.argv.pop(1))
+    unittest.main()
