@@ -12,6 +12,7 @@
 #define KERNELS gpt2c_kernels_portable
 #define KERNELS_NAME "portable"
 #define LANES 4
+#define LANES_IN_C
 
 typedef float vector4 __attribute__((vector_size(16)));
 #define VECTOR vector4

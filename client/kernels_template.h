@@ -5,6 +5,7 @@
  *   KERNELS_NAME        its name as a string
  *   LANES               floats in a VECTOR; divides GPT2C_STREAM_FLOATS
  *   VECTOR              a type of LANES floats
+ *   LANES_IN_C          if its functions are many instructions each
  *   vector_f32(p), vector_f16(p), vector_bf16(p), vector_i8(p)
  *                       LANES elements from p, of any alignment, as floats
  *   vector_scale(v, float scale), vector_add(a, b)   each rounded: never one FMA of both
@@ -27,11 +28,20 @@
  */
 #define BLOCK 4
 #define LINE_BYTES 64
-/* Cache lines of a row between two groups of prefetches: two of each of the block's rows. Single
- * lines and whole rows were slower. */
-#define STEP_LINES 2
+/* Elements of each of the block's rows between two groups of prefetches: two cache lines, of int8 one.
+ * Single lines of f32 and whole rows were slower. */
+#define STEP(dtype) ((size_t)((dtype) == GW_F32 ? 32 : 64))
 
 #define INLINE static inline __attribute__((always_inline))
+
+/* Before a loop over the tokens of a block: whole, so that their pointers need not be looked up. */
+#ifdef LANES_IN_C
+#define UNROLL
+#elif defined __clang__
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 4")
+#endif
 
 /* One row of a table. */
 struct row {
@@ -84,14 +94,6 @@ INLINE float load_element(struct row row, size_t i, unsigned dtype)
 	}
 }
 
-/* Lines of a row from byte `from` up to `to`, into L2 (locality 2, PREFETCHT1): into L1 the core runs
- * out of outstanding misses. */
-INLINE void prefetch_lines(const uint8_t *row, size_t from, size_t to)
-{
-	for (size_t at = from; at < to; at += LINE_BYTES)
-		__builtin_prefetch(row + at, 0, 2);
-}
-
 /* LANES elements from i on. wpe_dtype GW_DTYPE_NONE: b is not looked at. */
 INLINE VECTOR embed_vector(struct token token, size_t i, unsigned wte_dtype, unsigned wpe_dtype)
 {
@@ -110,54 +112,69 @@ INLINE void embed_some(struct token token, size_t i, size_t from, size_t to, uns
 	memcpy(token.out + from, values + (from - i), (to - from) * sizeof values[0]);
 }
 
-/* What follows the steps: up to step - 1 elements from i on, of a row of LANES or more. */
+INLINE void embed_store(struct token token, size_t i, unsigned wte_dtype, unsigned wpe_dtype,
+			bool stream)
+{
+	VECTOR v = embed_vector(token, i, wte_dtype, wpe_dtype);
+
+	if (stream)
+		vector_stream(token.out + i, v);
+	else
+		vector_store(token.out + i, v);
+}
+
+/* What follows the steps: fewer elements than a step has from i on, of a row of LANES or more. */
 INLINE void embed_rest(struct token token, size_t i, size_t n, unsigned wte_dtype,
 		       unsigned wpe_dtype, bool stream)
 {
-	for (; i + LANES <= n; i += LANES) {
-		VECTOR v = embed_vector(token, i, wte_dtype, wpe_dtype);
-
-		if (stream)
-			vector_stream(token.out + i, v);
-		else
-			vector_store(token.out + i, v);
-	}
+	for (; i + LANES <= n; i += LANES)
+		embed_store(token, i, wte_dtype, wpe_dtype, stream);
 	if (i < n)
 		embed_some(token, n - LANES, i, n, wte_dtype, wpe_dtype);
 }
 
+/* STEP elements of a row from element i on, of which ahead, unless NULL, is brought into L2 (locality 2,
+ * PREFETCHT1): into L1 the core runs out of outstanding misses. */
+INLINE void embed_step(struct token token, const uint8_t *ahead, size_t i, unsigned wte_dtype,
+		       unsigned wpe_dtype, bool stream)
+{
+	const size_t element_bytes = gw_dtype_bytes(wte_dtype);
+
+	for (size_t at = 0; ahead && at < STEP(wte_dtype) * element_bytes; at += LINE_BYTES)
+		__builtin_prefetch(ahead + i * element_bytes + at, 0, 2);
+	for (size_t v = 0; v < STEP(wte_dtype); v += LANES)
+		embed_store(token, i + v, wte_dtype, wpe_dtype, stream);
+}
+
 /*
- * out[n] = a[n] + b[n] of count tokens, with the rows of ahead (NULL: none) brought closer meanwhile.
- * The first head elements are those before out's first whole vector. n is at least LANES.
+ * out[n] = a[n] + b[n] of count tokens, a constant, with the rows of ahead (NULL: none) brought closer
+ * meanwhile. The first head elements are those before out's first whole vector. n is at least LANES.
  */
-INLINE void embed_block(const struct token *tokens, const struct token *ahead, size_t count,
+INLINE void embed_block(const struct token *tokens, const struct token *ahead, const size_t count,
 			size_t head, size_t n, unsigned wte_dtype, unsigned wpe_dtype, bool stream)
 {
 	const size_t element_bytes = gw_dtype_bytes(wte_dtype);
-	const size_t step = STEP_LINES * LINE_BYTES / element_bytes;
+	const size_t step = STEP(wte_dtype);
+	struct token here[BLOCK]; /* out cannot overlap it, as far as the compiler knows */
+	const uint8_t *next[BLOCK];
 	size_t i = head;
 
+	UNROLL
+	for (size_t k = 0; k < count; k++) {
+		here[k] = tokens[k];
+		next[k] = ahead ? ahead[k].a.bytes : NULL;
+	}
 	for (size_t k = 0; head && k < count; k++)
 		embed_some(tokens[k], 0, 0, head, wte_dtype, wpe_dtype);
-	for (; i + step <= n; i += step)
-		for (size_t k = 0; k < count; k++) {
-			if (ahead)
-				prefetch_lines(ahead[k].a.bytes, i * element_bytes,
-					       (i + step) * element_bytes);
-			for (size_t j = i; j < i + step; j += LANES) {
-				VECTOR v = embed_vector(tokens[k], j, wte_dtype, wpe_dtype);
-
-				if (stream)
-					vector_stream(tokens[k].out + j, v);
-				else
-					vector_store(tokens[k].out + j, v);
-			}
-		}
-	for (size_t k = 0; k < count; k++) {
-		if (ahead)
-			prefetch_lines(ahead[k].a.bytes,
-				       i * element_bytes / LINE_BYTES * LINE_BYTES,
-				       n * element_bytes);
+	for (; i + step <= n; i += step) {
+		UNROLL
+		for (size_t k = 0; k < count; k++)
+			embed_step(here[k], ahead ? next[k] : NULL, i, wte_dtype, wpe_dtype, stream);
+	}
+	for (size_t k = 0; i < n && k < count; k++) {
+		for (size_t at = i * element_bytes / LINE_BYTES * LINE_BYTES;
+		     ahead && at < n * element_bytes; at += LINE_BYTES)
+			__builtin_prefetch(ahead[k].a.bytes + at, 0, 2);
 		embed_rest(tokens[k], i, n, wte_dtype, wpe_dtype, stream);
 	}
 }
@@ -198,10 +215,10 @@ INLINE void embed_run(const struct gpt2c_run *run, unsigned wte_dtype, unsigned 
 		next_tokens(run, &at, ahead, BLOCK);
 	for (size_t block = 1; block <= blocks; block++) {
 		memcpy(tokens, ahead, sizeof tokens);
+		/* after the last block it stays the same, and costs little */
 		if (block < blocks)
 			next_tokens(run, &at, ahead, BLOCK);
-		embed_block(tokens, block < blocks ? ahead : NULL, BLOCK, head, run->n_embd,
-			    wte_dtype, wpe_dtype, stream);
+		embed_block(tokens, ahead, BLOCK, head, run->n_embd, wte_dtype, wpe_dtype, stream);
 	}
 	for (size_t t = blocks * BLOCK; t < n; t++) {
 		next_tokens(run, &at, tokens, 1);
