@@ -228,7 +228,7 @@ def test_20_a_client_holds_old_generations():
         refused = 0
         for turn in range(count):
             held.append(attach(daemon))
-            (pack.parent / '.next').write_bytes(packs[turn % 2])
+            (pack.parent / '.next').write_bytes(packs[(turn - refused) % 2])  # not what is served
             os.rename(pack.parent / '.next', pack)
             done = subprocess.run([t.program('GPT2CTL'), '--socket', daemon.path, 'reload'],
                                   capture_output=True, text=True, check=False)
