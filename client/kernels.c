@@ -27,6 +27,15 @@ const struct gpt2c_kernels *gpt2c_kernels_at(size_t index)
 	return index == 0 ? &gpt2c_kernels_portable : NULL;
 }
 
+#elif defined __aarch64__
+
+const struct gpt2c_kernels *gpt2c_kernels_at(size_t index)
+{
+	if (index-- == 0)
+		return &gpt2c_kernels_neon;
+	return index == 0 ? &gpt2c_kernels_portable : NULL;
+}
+
 #else
 
 const struct gpt2c_kernels *gpt2c_kernels_at(size_t index)

@@ -53,6 +53,8 @@ extern const struct gpt2c_kernels gpt2c_kernels_portable;
 #ifdef __x86_64__
 extern const struct gpt2c_kernels gpt2c_kernels_avx2;
 extern const struct gpt2c_kernels gpt2c_kernels_avx512;
+#elif defined __aarch64__
+extern const struct gpt2c_kernels gpt2c_kernels_neon;
 #endif
 
 /* The sets that this processor can run, best first; NULL past the last one. */
