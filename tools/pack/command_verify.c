@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* gpt2-pack verify */
 #include <argp.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "format/unit_reader.h"
-#include "tools/common/progress.h"
+#include "tools/common/ordered.h"
 #include "tools/pack/command.h"
-#include "tools/pack/file.h"
-#include "tools/pack/kind.h"
 #include "tools/pack/open.h"
+#include "tools/pack/verify.h"
 
 struct pack_verify {
 	bool quiet;
@@ -56,48 +52,22 @@ static const struct argp pack_verify_argp = {
 	       "status is 0 if all packs verify, 5 if one does not.",
 };
 
-/* Goes on after a bad unit, so that all of them are named. *out_n_bad: how many. */
-static int pack_verify_units(const struct pack_file *file, const struct gw_pack *pack,
-			     const char *name, bool quiet, uint64_t *out_n_bad,
-			     struct gw_error *error)
-{
-	/* a compressed pack has no bytes but blocks */
-	uint64_t n_units = pack->stored ? pack->superblock.n_blocks : gw_pack_unit_count(pack);
-	uint64_t n_bad = 0;
-	struct gw_error bad = GW_ERROR_INIT;
-	struct gw_unit_reader *reader = NULL;
-	uint8_t *buffer = malloc(GW_HUGE_PAGE_BYTES); /* no unit is larger */
+/* What is said of one pack. */
+struct pack_findings {
+	const char *name;
 	struct tool_progress progress;
-	int code;
+	uint64_t n_bad;
+};
 
-	if (!buffer)
-		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
-	code = gw_unit_reader_new(pack, file->fd, &gw_zstd_linked, &reader, error);
-	posix_fadvise(file->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-	tool_progress_start(&progress, "verifying", file->size_bytes, quiet);
-	for (uint64_t i = 0; code == GW_OK && i < n_units; i++) {
-		int found = gw_unit_reader_verify(reader, i, buffer, &bad);
+static void pack_say_bad(void *context, const struct gw_error *error)
+{
+	struct pack_findings *findings = context;
+	bool shown = findings->progress.enabled;
 
-		if (tool_exit_code(found) == TOOL_VERIFY) {
-			bool shown = progress.enabled;
-
-			tool_progress_end(&progress);
-			tool_say("%s: %s", name, bad.message);
-			progress.enabled = shown;
-			n_bad++;
-		} else if (found != GW_OK) {
-			code = found;
-			if (error)
-				*error = bad;
-		}
-		tool_progress_add(&progress, pack->stored ? pack->stored[i].size_bytes :
-							    gw_pack_unit(pack, i).size_bytes);
-	}
-	tool_progress_end(&progress);
-	gw_unit_reader_free(reader);
-	free(buffer);
-	*out_n_bad = n_bad;
-	return code;
+	tool_progress_end(&findings->progress);
+	tool_say("%s: %s", findings->name, error->message);
+	findings->progress.enabled = shown;
+	findings->n_bad++;
 }
 
 static enum tool_exit pack_verify_file(const char *path, bool quiet)
@@ -105,23 +75,28 @@ static enum tool_exit pack_verify_file(const char *path, bool quiet)
 	struct gw_error error = GW_ERROR_INIT;
 	struct pack_file file = PACK_FILE_INIT;
 	struct gw_pack *pack = NULL;
-	uint64_t n_bad = 0;
+	struct pack_findings findings = { 0 };
+	uint64_t n_units = 0;
 	char name[256], id[GW_DIGEST_TEXT_BYTES];
 	enum tool_exit result;
 	int code = pack_open_pack(path, &file, &pack, &error);
 
 	gw_quote(path, strlen(path), name, sizeof name);
-	if (code == GW_OK)
-		code = pack_verify_units(&file, pack, name, quiet, &n_bad, &error);
+	findings.name = name;
+	if (code == GW_OK) {
+		tool_progress_start(&findings.progress, "verifying", file.size_bytes, quiet);
+		code = pack_verify(pack, file.fd, tool_processors(), pack_say_bad, &findings,
+				   &findings.progress, &n_units, &error);
+		tool_progress_end(&findings.progress);
+	}
 	if (code == GW_OK)
 		code = pack_file_unchanged(&file, &error);
 	if (code != GW_OK) {
 		result = tool_fail(path, &error);
-	} else if (n_bad) {
+	} else if (findings.n_bad) {
 		tool_say("%s: does not verify: %" PRIu64 " of %" PRIu64
 			 " blocks and gaps are damaged",
-			 name, n_bad,
-			 pack->stored ? pack->superblock.n_blocks : gw_pack_unit_count(pack));
+			 name, findings.n_bad, n_units);
 		result = TOOL_VERIFY;
 	} else {
 		if (!quiet)

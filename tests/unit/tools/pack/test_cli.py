@@ -598,6 +598,8 @@ class Verify(Case):
                       f"block 0 (bytes {wpe} to {wpe + 5119}, wpe.weight rows 0 to 9)"):
             self.assertIn(f"gpt2-pack: bad: {block} does not match its digest\n", err)
         self.assertIn("3 of", err)
+        # in the order of the file
+        self.assertEqual([line.split()[3] for line in err.splitlines()[:3]], ["0", "1", "6"])
         _, err = self.run_pack("unpack", "bad", "-o", "out", code=VERIFY)
         self.assertTrue(err.startswith("gpt2-pack: bad: block "), err)
         self.left("good", "bad")

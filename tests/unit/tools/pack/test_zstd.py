@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ sys.dont_write_bytecode = True  # nothing is written beside the sources
 
 import status
 import test_cli
-from test_cli import IO, TABLES, USAGE, floats, read_safetensors
+from test_cli import INPUT, IO, TABLES, USAGE, VERIFY, floats, read_safetensors
 
 # Several blocks of each table; rows with and without padding.
 SIZES = ["--vocab", "3000", "--positions", "700", "--embd", "100"]
@@ -139,6 +140,66 @@ class Zstd(test_cli.Case):
                 child.send_signal(number)
                 self.assertEqual(child.wait(), -number)
                 self.left()
+
+    def damaged(self, change):
+        """"bad" is "small" with its bytes changed; what verify says of it."""
+        data = bytearray(self.read("small"))
+        self.write("bad", change(data) or data)
+
+    def test_every_bad_block_is_named(self):
+        self.run_pack("init", "-o", "small", *SIZES, "--zstd")
+        info = self.info("small")
+        n_blocks, n_tensors = 8, 2  # rows of 448 bytes: wpe has 2 blocks, wte 6
+        table = 8192 + 384 * n_tensors + 8 * n_blocks
+        first = -(-(table + 16 * n_blocks) // 4096) * 4096
+        data = self.read("small")
+        sizes = [struct.unpack_from("<I", data, table + 16 * i + 8)[0] for i in range(n_blocks)]
+        self.assertEqual(first + sum(sizes), info["file_bytes"])
+        places = [first + sum(sizes[:i]) for i in range(n_blocks + 1)]
+
+        def flip(data):
+            for offset in places[6], places[1], places[4] - 1:
+                data[offset] ^= 4
+        self.damaged(flip)
+        _, err = self.run_pack("verify", "bad", code=VERIFY)
+        lines = [f"gpt2-pack: bad: stored block {i} (bytes {places[i]} to {places[i + 1] - 1} of the "
+                 f"file, {rows}) does not match its digest"
+                 for i, rows in ((1, "wpe.weight rows 585 to 699"), (3, "wte.weight rows 585 to 1170"),
+                                 (6, "wte.weight rows 2340 to 2925"))]
+        lines.append("gpt2-pack: bad: does not verify: 3 of 8 blocks and gaps are damaged")
+        self.assertEqual(err.splitlines(), lines)
+        _, err = self.run_pack("unpack", "bad", "-o", "out", code=VERIFY)
+        self.assertTrue(err.startswith("gpt2-pack: bad: stored block 1 "), err)
+        _, err = self.run_pack("pack", "bad", "-o", "out", code=INPUT)
+        self.assertIn("bad: stored block ", err)
+        self.left("small", "bad")
+
+    def test_damaged_anywhere(self):
+        """A few offsets of each region, whole and cut off there; appended bytes."""
+        self.run_pack("init", "-o", "small", *SIZES, "--zstd")
+        size = os.path.getsize("small")
+        regions = {"superblock": (16, 4095), "provenance": (4096, 8191), "directory": (8192, 8959),
+                   "block digests": (8960, 9023), "table": (9024, 9151), "zeros": (9152, 12287),
+                   "blocks": (12288, size - 1)}
+        words = {"directory": "directory does not match", "block digests": "block digests do not",
+                 "provenance": "provenance does not", "table": "table of stored blocks does not",
+                 "zeros": "not zero", "blocks": "stored block ", "superblock": "superblock"}
+        for region, (first, last) in regions.items():
+            for offset in {first, (first + last) // 2, last}:
+                with self.subTest(region=region, offset=offset):
+                    def flip(data):
+                        data[offset] ^= 0x40
+                    self.damaged(flip)
+                    self.assertIn(words[region], self.run_pack("verify", "bad", code=VERIFY)[1])
+                    self.run_pack("unpack", "bad", "-o", "out", code=VERIFY)
+                    self.run_pack("pack", "bad", "-o", "out", code=INPUT)
+                    self.damaged(lambda data: data[:offset])
+                    self.run_pack("verify", "bad", code=VERIFY)
+                    self.run_pack("pack", "bad", "-o", "out", code=INPUT)
+        for more in b"\0", bytes(4096), self.read("small"):
+            self.damaged(lambda data: data + more)
+            self.run_pack("verify", "bad", code=VERIFY)
+        self.left("small", "bad")
 
     def test_memory(self):
         self.run_limited("init", "-o", "small", "--vocab", "6000", "--zstd=22")

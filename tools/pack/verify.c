@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+#include "tools/pack/verify.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "format/unit_reader.h"
+#include "tools/common/ordered.h"
+#include "tools/common/report.h"
+
+/*
+ * What one thread has. A block at a time: it stays in the L2 cache from the kernel's copy to the digest.
+ * Reads of more are slower, and calls of 256 KiB cost nothing beside them (tools/bench/verify.c).
+ */
+struct pack_verifier {
+	const struct gw_pack *pack;
+	struct gw_unit_reader *reader;
+	uint8_t *bytes; /* GW_HUGE_PAGE_BYTES: no unit is larger */
+};
+
+/* Of all threads, by one at a time. */
+struct pack_verification {
+	const struct gw_pack *pack;
+	void (*bad)(void *context, const struct gw_error *error);
+	void *context;
+	struct tool_progress *progress;
+};
+
+/*
+ * The unit that is at a place in the order of the file, where the gap before a tensor comes before its
+ * blocks: the place of the gap is the number of blocks and of gaps before it.
+ */
+static uint64_t pack_unit_at(const struct gw_pack *pack, uint64_t place)
+{
+	const struct gw_superblock *superblock = &pack->superblock;
+	uint64_t low = 0, high = superblock->n_tensors;
+
+	if (pack->stored)
+		return place;
+	if (place == superblock->n_blocks + superblock->n_tensors)
+		return place; /* what is after the last tensor */
+	while (high - low > 1) {
+		uint64_t middle = low + (high - low) / 2;
+
+		if (pack->tensors[middle].first_block + middle <= place)
+			low = middle;
+		else
+			high = middle;
+	}
+	place -= low;
+	return place == pack->tensors[low].first_block ? superblock->n_blocks + low : place - 1;
+}
+
+/* result: an error, whose code is 0 for a unit that is good. */
+static int pack_verify_unit(void *worker, uint64_t index, void *result, struct gw_error *error)
+{
+	const struct pack_verifier *self = worker;
+	struct gw_error *bad = result;
+	int code = gw_unit_reader_verify(self->reader, pack_unit_at(self->pack, index), self->bytes,
+					 bad);
+
+	if (code == GW_OK)
+		bad->code = GW_OK;
+	if (code == GW_OK || tool_exit_code(code) == TOOL_VERIFY)
+		return GW_OK;
+	*error = *bad;
+	return code;
+}
+
+static int pack_verify_take(void *context, uint64_t index, const void *result,
+			    struct gw_error *error)
+{
+	const struct pack_verification *self = context;
+	const struct gw_error *bad = result;
+
+	(void)error;
+	if (bad->code != GW_OK)
+		self->bad(self->context, bad);
+	tool_progress_add(self->progress,
+			  self->pack->stored ?
+				  self->pack->stored[index].size_bytes :
+				  gw_pack_unit(self->pack, pack_unit_at(self->pack, index)).size_bytes);
+	return GW_OK;
+}
+
+static void pack_verifier_free(struct pack_verifier *self)
+{
+	gw_unit_reader_free(self->reader);
+	free(self->bytes);
+}
+
+static int pack_verifier_init(struct pack_verifier *self, const struct gw_pack *pack, int fd,
+			      struct gw_error *error)
+{
+	self->pack = pack;
+	self->bytes = aligned_alloc(GW_PAGE_BYTES, GW_HUGE_PAGE_BYTES);
+	if (!self->bytes)
+		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
+	return gw_unit_reader_new(pack, fd, &gw_zstd_linked, &self->reader, error);
+}
+
+int pack_verify(const struct gw_pack *pack, int fd, unsigned n_threads,
+		void (*bad)(void *context, const struct gw_error *error), void *context,
+		struct tool_progress *progress, uint64_t *out_n, struct gw_error *error)
+{
+	struct pack_verifier verifiers[TOOL_MAX_THREADS] = { 0 };
+	void *workers[TOOL_MAX_THREADS] = { 0 };
+	struct pack_verification verification = {
+		.pack = pack,
+		.bad = bad,
+		.context = context,
+		.progress = progress,
+	};
+	const struct tool_ordered job = {
+		.n_items = pack->stored ? pack->superblock.n_blocks : gw_pack_unit_count(pack),
+		.n_threads = n_threads,
+		.workers = workers,
+		.n_results = n_threads * 4,
+		.result_bytes = sizeof(struct gw_error),
+		.work = pack_verify_unit,
+		.take = pack_verify_take,
+		.context = &verification,
+	};
+	int code = GW_OK;
+
+	for (unsigned i = 0; code == GW_OK && i < n_threads; i++) {
+		code = pack_verifier_init(&verifiers[i], pack, fd, error);
+		workers[i] = &verifiers[i];
+	}
+	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	if (code == GW_OK)
+		code = tool_ordered_run(&job, error);
+	for (unsigned i = 0; i < n_threads; i++)
+		pack_verifier_free(&verifiers[i]);
+	*out_n = job.n_items;
+	return code;
+}
