@@ -46,3 +46,9 @@
 /* How long the directory must be calm after a pack has come, before it is looked at; and at the most. */
 #define GD_CALM_MS 100
 #define GD_CALM_MOST_MS 2000
+/* Descriptors that the service manager may pass: sockets, and what a daemon before us stored. */
+#define GD_MAX_PASSED_FDS 8192
+/* When the service manager is tried again that did not take a message, or is to know that a load ended. */
+#define GD_NOTIFY_AGAIN_US 200000
+/* How long it is asked to wait on, again and again while packs are loaded for the first time. */
+#define GD_NOTIFY_EXTEND_US 60000000

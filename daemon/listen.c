@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -160,6 +161,38 @@ int gd_listener_init(struct gd_listener *listener, const char *path, mode_t mode
 	if (code)
 		gd_listener_deinit(listener);
 	return code;
+}
+
+static bool socket_option_is(int fd, int option, int expected)
+{
+	int value = -1;
+	socklen_t bytes = sizeof value;
+
+	return getsockopt(fd, SOL_SOCKET, option, &value, &bytes) == 0 && value == expected;
+}
+
+int gd_listener_adopt(struct gd_listener *listener, int fd, struct gw_error *error)
+{
+	struct sockaddr_un address = { 0 };
+	socklen_t bytes = sizeof address;
+	int flags;
+
+	if (!socket_option_is(fd, SO_DOMAIN, AF_UNIX) ||
+	    !socket_option_is(fd, SO_TYPE, SOCK_SEQPACKET) ||
+	    !socket_option_is(fd, SO_ACCEPTCONN, 1))
+		return gw_fail(error, GW_E_PATH, GW_NO_OFFSET,
+			       "it is no listening Unix socket of type SOCK_SEQPACKET");
+	/* an abstract name has no mode and no group: everybody could connect */
+	if (getsockname(fd, (struct sockaddr *)&address, &bytes) < 0 ||
+	    bytes <= offsetof(struct sockaddr_un, sun_path) || !address.sun_path[0] ||
+	    strnlen(address.sun_path, sizeof address.sun_path) >= sizeof listener->path)
+		return gw_fail(error, GW_E_PATH, GW_NO_OFFSET, "it has no path");
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return gw_fail_errno(error, errno, "cannot make it non-blocking");
+	*listener = (struct gd_listener){ .fd = fd, .lock_fd = -1 };
+	snprintf(listener->path, sizeof listener->path, "%s", address.sun_path);
+	return GW_OK;
 }
 
 void gd_listener_deinit(struct gd_listener *listener)

@@ -24,6 +24,13 @@ struct gd_listener {
 int gd_listener_init(struct gd_listener *listener, const char *path, mode_t mode, gid_t group,
 		     struct gw_error *error);
 
+/*
+ * Takes over a socket that the service manager made and goes on listening at. fd: consumed, on success
+ * alone. The socket's file is never ours to remove, and there is no lock: the manager hands it to one.
+ * Errors: GW_E_PATH (no listening SOCK_SEQPACKET Unix socket with a path), GW_E_IO.
+ */
+int gd_listener_adopt(struct gd_listener *listener, int fd, struct gw_error *error);
+
 /* Closes, and removes the socket file if it is still ours. */
 void gd_listener_deinit(struct gd_listener *listener);
 

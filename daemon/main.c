@@ -13,19 +13,23 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/activation.h"
 #include "daemon/board.h"
 #include "daemon/limits.h"
 #include "daemon/log.h"
 #include "daemon/options.h"
 #include "daemon/memory.h"
 #include "daemon/server.h"
+#include "daemon/supervisor.h"
 #include "daemon/watch_files.h"
 #include "format/endpoint.h"
 
 struct daemon {
 	struct gd_options options;
+	struct gd_activation activation;
 	struct gd_server server;
 	struct gd_listener listener;
+	struct gd_supervisor supervisor;
 	struct gd_boards *boards;
 	struct gd_watch signal_watch;
 	struct gd_watch_files files;
@@ -81,11 +85,14 @@ static void signal_ready(struct gd_watch *watch, short events)
 	while (read(watch->fd, &info, sizeof info) == sizeof info) {
 		if (info.ssi_signo != SIGHUP) {
 			gd_log("stopping on %s", sigabbrev_np((int)info.ssi_signo));
+			gd_supervisor_stopping(&daemon->supervisor);
 			gd_loop_stop(daemon->server.loop);
 			return;
 		}
 		gd_log("looking at the packs again");
+		gd_supervisor_reloading(&daemon->supervisor);
 		gd_server_reload(&daemon->server);
+		gd_supervisor_changed(&daemon->supervisor);
 	}
 }
 
@@ -153,14 +160,39 @@ static void open_files(struct daemon *daemon)
 		daemon->server.files = &daemon->files;
 }
 
+/* The store's events: the connections' affair first, then the service manager's. */
+static void published(void *context, struct gd_model *model)
+{
+	struct daemon *daemon = context;
+
+	gd_server_published(&daemon->server, model);
+	gd_supervisor_changed(&daemon->supervisor);
+}
+
+static void settled(void *context, struct gd_model *model)
+{
+	struct daemon *daemon = context;
+
+	gd_server_settled(&daemon->server, model);
+	gd_supervisor_changed(&daemon->supervisor);
+}
+
+static void removed(void *context, struct gd_model *model)
+{
+	struct daemon *daemon = context;
+
+	gd_server_removed(&daemon->server, model);
+	gd_supervisor_changed(&daemon->supervisor);
+}
+
 static int open_store(struct daemon *daemon, struct gw_error *error)
 {
 	const struct gd_options *options = &daemon->options;
 	const struct gd_store_options store_options = store_limits(options);
-	const struct gd_store_events events = { .published = gd_server_published,
-						.settled = gd_server_settled,
-						.removed = gd_server_removed,
-						.context = &daemon->server };
+	const struct gd_store_events events = { .published = published,
+						.settled = settled,
+						.removed = removed,
+						.context = daemon };
 	int code = gd_store_new(&store_options, &events, daemon->server.loop, daemon->boards,
 				&daemon->server.store, error);
 
@@ -178,18 +210,46 @@ static int open_store(struct daemon *daemon, struct gw_error *error)
 	return code ? code : gd_store_scan(daemon->server.store, true, error);
 }
 
-static int open_socket(struct daemon *daemon, struct gw_error *error)
+/* Takes the first listening socket that the service manager passed; tells what else there was. */
+static void adopt_socket(struct daemon *daemon)
+{
+	for (size_t i = 0; i < daemon->activation.n; i++) {
+		struct gd_passed *passed = daemon->activation.passed + i;
+		struct gw_error error = GW_ERROR_INIT;
+		char name[64];
+
+		gw_quote(passed->name, strlen(passed->name), name, sizeof name);
+		if (daemon->listener.fd >= 0)
+			gd_log("descriptor %d (\"%s\") is not used: one socket is served", passed->fd,
+			       name);
+		else if (gd_listener_adopt(&daemon->listener, passed->fd, &error))
+			gd_log("descriptor %d (\"%s\") is not used: %s", passed->fd, name,
+			       error.message);
+		else
+			passed->fd = -1;
+	}
+	gd_activation_deinit(&daemon->activation);
+}
+
+static int bind_socket(struct daemon *daemon, struct gw_error *error)
 {
 	const struct gd_options *options = &daemon->options;
 	char path[WIRE_SOCKET_PATH_BYTES];
+	int code = options->socket_path ? GW_OK : wire_daemon_socket_path(path, error);
+
+	return code ? code :
+		      gd_listener_init(&daemon->listener,
+				       options->socket_path ? options->socket_path : path,
+				       options->socket_mode, options->socket_group, error);
+}
+
+static int open_socket(struct daemon *daemon, struct gw_error *error)
+{
 	int code = GW_OK;
 
-	if (!options->socket_path)
-		code = wire_daemon_socket_path(path, error);
-	if (!code)
-		code = gd_listener_init(&daemon->listener,
-					options->socket_path ? options->socket_path : path,
-					options->socket_mode, options->socket_group, error);
+	adopt_socket(daemon);
+	if (daemon->listener.fd < 0)
+		code = bind_socket(daemon, error);
 	if (code)
 		return code;
 	daemon->server.listen_watch = (struct gd_watch){ .fd = daemon->listener.fd,
@@ -238,7 +298,8 @@ static int run(struct daemon *daemon, struct gw_error *error)
 	    (code = open_socket(daemon, error)) || (code = open_store(daemon, error)))
 		return code;
 	tell_start(daemon);
-	return gd_loop_run(server->loop, error);
+	code = gd_supervisor_init(&daemon->supervisor, server->loop, server->store, error);
+	return code ? code : gd_loop_run(server->loop, error);
 }
 
 /* In the reverse order, whatever there is. */
@@ -254,6 +315,7 @@ static void stop(struct daemon *daemon)
 		close(server->pause_watch.fd);
 	gd_listener_deinit(&daemon->listener);
 	gd_server_close_peers(server);
+	gd_supervisor_deinit(&daemon->supervisor);
 	gd_watch_files_deinit(&daemon->files);
 	gd_store_free(server->store);
 	gd_boards_free(daemon->boards);
@@ -278,6 +340,7 @@ int main(int argc, char **argv)
 	struct gw_error error = GW_ERROR_INIT;
 	int code;
 
+	gd_activation_init(&daemon.activation); /* before a descriptor of ours gets one's number */
 	fill_standard_fds();
 	gd_options_parse(argc, argv, &daemon.options);
 	code = run(&daemon, &error);

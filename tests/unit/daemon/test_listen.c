@@ -2,6 +2,7 @@
 #include "daemon/listen.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -198,6 +199,55 @@ START_TEST(places_that_cannot_be)
 }
 END_TEST
 
+START_TEST(a_passed_socket_is_adopted)
+{
+	struct gd_listener listener;
+	int fd = plain_socket(SOCK_SEQPACKET, true), client;
+
+	ck_assert_code(error, gd_listener_adopt(&listener, fd, &error), GW_OK);
+	ck_assert_int_eq(listener.fd, fd);
+	ck_assert_int_eq(listener.lock_fd, -1);
+	ck_assert_str_eq(listener.path, path);
+	ck_assert_int_ne(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
+	ck_assert_code(error, wire_connect(path, wire_now_ms() + 60000, &client, &error), GW_OK);
+	close(client);
+	gd_listener_deinit(&listener);
+	ck_assert_int_eq(access(path, F_OK), 0); /* the manager's */
+}
+END_TEST
+
+static void refuse_passed(int fd)
+{
+	struct gd_listener listener = { .fd = -1 };
+
+	ck_assert_code(error, gd_listener_adopt(&listener, fd, &error), GW_E_PATH);
+	ck_assert_int_eq(listener.fd, -1);
+	ck_assert_int_eq(close(fd), 0); /* still ours */
+	unlink(path);
+}
+
+START_TEST(other_passed_descriptors_are_refused)
+{
+	struct sockaddr_un abstract = { .sun_family = AF_UNIX, .sun_path = "\0gpt2d-test-abstract" };
+	int pair[2], fd;
+
+	refuse_passed(plain_socket(SOCK_STREAM, true));
+	refuse_passed(plain_socket(SOCK_SEQPACKET, false));
+	refuse_passed(plain_socket(SOCK_DGRAM, false));
+	refuse_passed(open("/dev/null", O_RDONLY | O_CLOEXEC));
+	refuse_passed(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	refuse_passed(pair[0]);
+	refuse_passed(pair[1]);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(bind(fd, (const struct sockaddr *)&abstract, sizeof abstract), 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	refuse_passed(fd);
+	ck_assert_code(error, gd_listener_adopt(&(struct gd_listener){ .fd = -1 }, -1, &error),
+		       GW_E_PATH);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("listen");
@@ -212,5 +262,7 @@ int main(void)
 	tcase_add_test(tcase, a_file_is_left_alone);
 	tcase_add_test(tcase, what_came_after_us_is_not_removed);
 	tcase_add_test(tcase, places_that_cannot_be);
+	tcase_add_test(tcase, a_passed_socket_is_adopted);
+	tcase_add_test(tcase, other_passed_descriptors_are_refused);
 	return fixture_main(suite);
 }

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/notify.h"
+
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/digits.h"
+
+bool gd_notify_init(struct gd_notify *notify, const char *address)
+{
+	size_t n = address ? strlen(address) : 0;
+
+	*notify = (struct gd_notify){ .fd = -1, .address.sun_family = AF_UNIX };
+	if (!address)
+		return true;
+	/* a path needs room for its NUL, an abstract name has none */
+	if (n < 2 || (address[0] != '/' && address[0] != '@') ||
+	    n + (address[0] == '/') > sizeof notify->address.sun_path)
+		return false;
+	memcpy(notify->address.sun_path, address, n);
+	if (address[0] == '@')
+		notify->address.sun_path[0] = '\0';
+	notify->address_bytes =
+		(socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + (address[0] == '/'));
+	notify->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	return notify->fd >= 0;
+}
+
+void gd_notify_deinit(struct gd_notify *notify)
+{
+	if (notify->fd >= 0)
+		close(notify->fd);
+	notify->fd = -1;
+}
+
+bool gd_notify_send(const struct gd_notify *notify, const char *text)
+{
+	return notify->fd < 0 ||
+	       sendto(notify->fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL,
+		      (const struct sockaddr *)&notify->address, notify->address_bytes) >= 0;
+}
+
+uint64_t gd_notify_watchdog_us(const char *usec, const char *watchdog_pid, int64_t pid)
+{
+	uint64_t us, whose;
+
+	if (!usec || !gd_digits(usec, INT64_MAX / 1000, &us) || us < 4)
+		return 0;
+	if (watchdog_pid &&
+	    (!gd_digits(watchdog_pid, INT64_MAX, &whose) || whose != (uint64_t)pid))
+		return 0;
+	return us;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* Messages to the service manager: sd_notify(3)'s protocol, which is lines in a datagram. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+struct gd_notify {
+	int fd; /* -1: there is no manager */
+	struct sockaddr_un address;
+	socklen_t address_bytes;
+};
+
+/*
+ * address: what NOTIFY_SOCKET says, a path from the root or an abstract name with @; NULL: no manager.
+ * Returns false, and there is no manager, where it is neither, or too long.
+ */
+bool gd_notify_init(struct gd_notify *notify, const char *address);
+void gd_notify_deinit(struct gd_notify *notify);
+
+/*
+ * Sends text, lines of NAME=VALUE. Never waits: a manager that does not read is tried again later. Whether
+ * it was sent; true without a manager.
+ */
+bool gd_notify_send(const struct gd_notify *notify, const char *text);
+
+/*
+ * The microseconds of WATCHDOG_USEC where WATCHDOG_PID names pid, or nobody; 0: no watchdog, or one that
+ * nobody can feed (under 4). Both may be
+ * NULL, or anything.
+ */
+uint64_t gd_notify_watchdog_us(const char *usec, const char *watchdog_pid, int64_t pid);

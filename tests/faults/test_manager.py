@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""gpt2d under a service manager, played by this program: faults 26, 27, 29 and 30."""
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'integration'))
+import gpt2w_test as t  # noqa: E402
+
+
+class Manager:
+    """Listens where NOTIFY_SOCKET says."""
+
+    def __init__(self, path):
+        self.path = str(path)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self.socket.bind(self.path)
+        self.socket.settimeout(t.PATIENCE_S)
+        self.env = {**os.environ, 'NOTIFY_SOCKET': self.path}
+        self.seen = []
+
+    def close(self):
+        self.socket.close()
+
+    def wait(self, line):
+        """Reads until a message has a line that begins so; that line."""
+        while True:
+            message = self.socket.recv(65536).decode()
+            self.seen.append(message)
+            for got in message.split('\n'):
+                if got.startswith(line):
+                    return got
+
+
+def listener(path, kind=socket.SOCK_SEQPACKET, backlog=64):
+    made = socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC)
+    made.bind(str(path))
+    if backlog is not None:
+        made.listen(backlog)
+    return made
+
+
+@contextlib.contextmanager
+def passed(where, fds, *arguments, env=None, names=None, pid=None, count=None):
+    """A daemon that gets fds as descriptors 3, 4 ...; pid: what LISTEN_PID says instead of its own."""
+    def place():
+        copies = [os.dup2(fd, 100 + i, inheritable=False) for i, fd in enumerate(fds)]
+        for i, copy in enumerate(copies):
+            os.dup2(copy, 3 + i, inheritable=True)
+    # the shell's pid is that of the program it becomes
+    script = f'export LISTEN_PID={"$$" if pid is None else pid} LISTEN_FDS=' \
+             f'{len(fds) if count is None else count}; exec "$0" "$@"'
+    env = dict(env or os.environ)
+    if names is not None:
+        env['LISTEN_FDNAMES'] = names
+    log = where / 'log'
+    with open(log, 'wb') as file:
+        process = subprocess.Popen(
+            ['/bin/sh', '-c', script, t.program('GPT2D'), *map(str, arguments)], env=env,
+            stdin=subprocess.DEVNULL, stdout=file, stderr=file, close_fds=False, preexec_fn=place)
+    daemon = t.Daemon(process, where / 's', log)
+    try:
+        yield daemon
+    except BaseException:
+        t.say(f'--- log of gpt2d\n{daemon.log()[-4000:]}---')
+        raise
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    t.check('Sanitizer' not in daemon.log(), daemon.log())
+
+
+def test_ready_status_reload_stop():
+    """READY once every pack is served or refused; RELOADING and READY round SIGHUP (fault 27)."""
+    with t.folder() as where:
+        manager = Manager(where / 'n')
+        t.make_pack(where / 'a.gpt2w')
+        (where / 'b\x01.gpt2w').write_bytes(b'no pack')
+        (where / 'c.gpt2w').write_bytes(b'no pack')
+        with t.start_daemon(where, '--store', where, env=manager.env) as daemon:
+            manager.wait('READY=1')
+            status = manager.seen[-1].split('STATUS=')[1]
+            t.check(status.startswith('Serving 1 model, ') and '; 1 failed, c: ' in status, status)
+            t.check('loading' not in status, status)
+            first = daemon.model('a')['generation']
+            t.make_pack(where / 'a.gpt2w', seed=2)
+            t.wait_until(lambda: daemon.model('a')['generation'] != first, 'the next generation')
+            daemon.hup()
+            stamp = manager.wait('MONOTONIC_USEC=')
+            t.check(re.fullmatch(r'MONOTONIC_USEC=[1-9]\d*', stamp), stamp)
+            t.check(manager.seen[-1].startswith('RELOADING=1\n'), manager.seen[-1])
+            manager.wait('READY=1')
+            daemon.stop()
+            manager.wait('STOPPING=1')
+        manager.close()
+
+
+def test_watchdog_is_fed_by_the_loop():
+    """A stopped loop feeds nobody (fault 29)."""
+    with t.folder() as where:
+        manager = Manager(where / 'n')
+        env = {**manager.env, 'WATCHDOG_USEC': '400000'}
+        with t.start_daemon(where, '--store', where, env=env) as daemon:
+            for _ in range(5):
+                manager.wait('WATCHDOG=1')
+            daemon.process.send_signal(signal.SIGSTOP)
+            t.wait_until(lambda: ' (gpt2d) T ' in Path(f'/proc/{daemon.pid}/stat').read_text(),
+                         'it to be stopped')
+            manager.socket.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    manager.socket.recv(65536)
+            manager.socket.settimeout(1)  # more than twice its time
+            with contextlib.suppress(TimeoutError):
+                t.check(False, f'a stopped daemon sent {manager.socket.recv(65536)}')
+            manager.socket.settimeout(t.PATIENCE_S)
+            daemon.process.send_signal(signal.SIGCONT)
+            manager.wait('WATCHDOG=1')
+            daemon.stop()
+        manager.close()
+
+
+def test_hostile_environment():
+    """Fault 30: whatever the variables say, it starts and serves."""
+    with t.folder() as where:
+        pack = t.make_pack(where / 'm.gpt2w')
+        for address in ('', '/', 'x', '/' + 'x' * 300, '@' + 'x' * 300, '/nowhere/at/all', str(pack)):
+            env = {**os.environ, 'NOTIFY_SOCKET': address, 'WATCHDOG_USEC': '-1',
+                   'LISTEN_PID': '1', 'LISTEN_FDS': '1', 'LISTEN_FDNAMES': ':' * 1000}
+            with t.start_daemon(where, '--store', where, env=env) as daemon:
+                t.check(daemon.model('m')['generation'] > 0, daemon.log())
+                daemon.stop()
+        manager = Manager(where / 'n')  # one that never reads
+        with t.start_daemon(where, '--store', where,
+                            env={**manager.env, 'WATCHDOG_USEC': '4'}) as daemon:
+            for _ in range(20):
+                daemon.hup()
+                t.check(daemon.model('m')['generation'] > 0, daemon.log())
+            daemon.stop()
+        manager.close()
+
+
+def test_activation():
+    """The manager's socket is served; it stays when the daemon goes, and clients wait in it."""
+    with t.folder() as where:
+        t.make_pack(where / 'm.gpt2w')
+        made = listener(where / 's')
+        inode = os.stat(where / 's').st_ino
+        for _ in range(2):
+            with t.Peer(where / 's') as early:  # before there is a daemon
+                with passed(where, [made.fileno()], '--store', where, names='gpt2d.sock') as daemon:
+                    t.check_equal(early.ask_attach('m').kind, t.ATTACHED, 'kind')
+                    t.check_equal(daemon.status()['pid'], daemon.pid, 'pid')
+                    daemon.stop()
+            t.check_equal(os.stat(where / 's').st_ino, inode, 'the same socket')
+            t.check(not (where / 's.lock').exists(), 'no lock')
+        made.close()
+
+
+def test_passed_descriptors_are_checked():
+    """Faults 26 and 30: what is no socket of ours is closed and named; a socket twice is one."""
+    with t.folder() as where:
+        t.make_pack(where / 'm.gpt2w')
+        made = listener(where / 's')
+        others = [listener(where / 'stream', socket.SOCK_STREAM),
+                  listener(where / 'idle', backlog=None), open('/dev/null', 'rb')]
+        fds = [other.fileno() for other in others] + [made.fileno()] * 2
+        with passed(where, fds, '--store', where, names='stream:\x1b[2J\n:null') as daemon:
+            t.wait_socket(daemon)
+            links = [os.readlink(f'/proc/{daemon.pid}/fd/{3 + i}')
+                     for i in range(len(fds)) if os.path.exists(f'/proc/{daemon.pid}/fd/{3 + i}')]
+            t.check_equal(sum(f'[{os.fstat(fd).st_ino}]' in link for fd in fds[:2] for link in links),
+                          0, 'closed')
+            t.check('\x1b' not in daemon.log() and '\\x1b[2J\\x0a' in daemon.log(), daemon.log())
+            t.check_equal(daemon.log().count('it is no listening Unix socket'), 3, daemon.log())
+            daemon.stop()
+        for count, pid in ((-1, None), ('1x', None), (99999999, None), (1, 1), (1, 'x'), ('', None)):
+            with passed(where, [made.fileno()], '--store', where, '--socket', where / 'own',
+                        count=f"'{count}'", pid=pid) as daemon:
+                daemon.path = str(where / 'own')
+                t.wait_socket(daemon)  # nothing was passed: it listens by itself
+                daemon.stop()
+        with passed(where, [made.fileno()], '--store', where, count=5000) as daemon:
+            t.wait_socket(daemon)  # most of them are not open
+            daemon.stop()
+        for other in (made, *others):
+            other.close()
+
+
+def test_unit_is_confined():
+    if not shutil.which('systemd-analyze'):
+        raise t.Skip('there is no systemd-analyze')
+    unit = t.program('GPT2D_SERVICE')
+    with t.folder() as where:
+        copy = shutil.copy(unit, where / 'gpt2d.service')
+        done = t.run('systemd-analyze', 'security', '--offline=true', '--no-pager', copy)
+    level = float(re.search(r'exposure level for gpt2d\.service: ([\d.]+)', done.stdout).group(1))
+    t.say(f'  exposure {level}, at most 1.5')
+    t.check(level <= 1.5, done.stdout)
+
+
+if __name__ == '__main__':
+    t.main()
