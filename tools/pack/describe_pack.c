@@ -83,29 +83,62 @@ static void pack_print_provenance(const struct gw_provenance *from)
 	       gw_quote(from->tool, strlen(from->tool), quoted, sizeof quoted));
 }
 
+/* Bytes of the stored blocks of a tensor. */
+static uint64_t pack_stored_bytes(const struct gw_pack *pack, const struct gw_tensor *tensor)
+{
+	uint64_t bytes = 0;
+
+	for (uint64_t i = 0; i < tensor->block_count; i++)
+		bytes += pack->stored[tensor->first_block + i].size_bytes;
+	return bytes;
+}
+
+static double pack_ratio(uint64_t bytes, uint64_t of)
+{
+	return (double)bytes / (double)of;
+}
+
+/* What a tensor's bytes carry, on a line of its own. */
+static void pack_print_entropy(const struct pack_entropy *entropy)
+{
+	printf("      planes");
+	for (unsigned i = 0; i < entropy->n_planes; i++)
+		printf(" %.2f", entropy->bits[i]);
+	printf(" bits per byte: %.1f%%\n", 100 * pack_entropy_share(entropy));
+}
+
 /* A line of the list. */
 static void pack_print_tensor(const struct gw_pack *pack, const struct gw_tensor *tensor)
 {
 	const char *orientation = pack_orientation(pack, tensor);
-	char quoted[64], shape[PACK_SHAPE_TEXT_BYTES], scales[48] = "";
+	char quoted[64], shape[PACK_SHAPE_TEXT_BYTES], scales[48] = "", stored[48] = "";
 
 	if (tensor->dtype == GW_I8)
 		snprintf(scales, sizeof scales, "  (%" PRIu64 " of scales)", tensor->scales_bytes);
-	printf("%-4s  %-5s %-18s %12" PRIu64 " %12" PRIu64 " %14" PRIu64 "  %s%s%s%s\n",
+	if (pack->stored)
+		snprintf(stored, sizeof stored, " %14" PRIu64 " %6.1f%%",
+			 pack_stored_bytes(pack, tensor),
+			 100 * pack_ratio(pack_stored_bytes(pack, tensor), tensor->extent_bytes));
+	printf("%-4s  %-5s %-18s %12" PRIu64 " %12" PRIu64 " %14" PRIu64 "%s  %s%s%s%s\n",
 	       pack_role_text(tensor->role), gw_dtype_name(tensor->dtype),
 	       pack_shape_text(tensor->rank, tensor->shape, shape), tensor->row_bytes,
-	       tensor->data_offset, tensor->extent_bytes,
+	       tensor->data_offset, tensor->extent_bytes, stored,
 	       gw_quote(tensor->name, strlen(tensor->name), quoted, sizeof quoted), scales,
 	       orientation ? "  " : "", orientation ? orientation : "");
 }
 
-static void pack_print_pack(const struct gw_pack *pack)
+static void pack_print_pack(const struct gw_pack *pack, const struct pack_entropy *entropies)
 {
 	const struct gw_superblock *superblock = &pack->superblock;
 	char size[TOOL_SIZE_TEXT_BYTES], id[GW_DIGEST_TEXT_BYTES];
 
-	printf("format      gpt2w %u.%u, %s\n", GW_VERSION_MAJOR, superblock->version_minor,
+	printf("format      gpt2w %u.%u, %s", GW_VERSION_MAJOR, superblock->version_minor,
 	       tool_size_text(superblock->file_bytes, size));
+	if (pack->stored)
+		printf(", compressed to %.1f%% of %s",
+		       100 * pack_ratio(superblock->file_bytes, superblock->image_bytes),
+		       tool_size_text(superblock->image_bytes, size));
+	putchar('\n');
 	printf("content id  %s\n", gw_digest_text(&superblock->content_id, id));
 	printf("model       n_vocab %" PRIu64 ", n_positions %" PRIu64 ", n_embd %" PRIu64,
 	       pack->wte->shape[0], pack->wpe ? pack->wpe->shape[0] : 0, pack->wte->shape[1]);
@@ -115,10 +148,13 @@ static void pack_print_pack(const struct gw_pack *pack)
 		printf(", n_head %" PRIu64, superblock->n_head);
 	putchar('\n');
 	pack_print_provenance(&pack->provenance);
-	printf("\n%-4s  %-5s %-18s %12s %12s %14s  %s\n", "role", "dtype", "shape", "row bytes",
-	       "offset", "bytes", "name");
-	for (uint32_t i = 0; i < superblock->n_tensors; i++)
+	printf("\n%-4s  %-5s %-18s %12s %12s %14s%s  %s\n", "role", "dtype", "shape", "row bytes",
+	       "offset", "bytes", pack->stored ? "         stored   ratio" : "", "name");
+	for (uint32_t i = 0; i < superblock->n_tensors; i++) {
 		pack_print_tensor(pack, &pack->tensors[i]);
+		if (entropies)
+			pack_print_entropy(&entropies[i]);
+	}
 }
 
 static void pack_dump_head(const struct gw_pack *pack)
@@ -133,9 +169,9 @@ static void pack_dump_head(const struct gw_pack *pack)
 			  gw_digest_text(&from->source_digest, digest), "tool", from->tool, "note",
 			  from->note);
 	json_t *head =
-		json_pack("{s:s, s:[i, i], s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "format",
+		json_pack("{s:s, s:[i, i], s:b, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "format",
 			  "gpt2w", "version", GW_VERSION_MAJOR, (int)superblock->version_minor,
-			  "file_bytes", (json_int_t)superblock->file_bytes, "image_bytes",
+			  "compressed", pack->stored != NULL, "file_bytes", (json_int_t)superblock->file_bytes, "image_bytes",
 			  (json_int_t)superblock->image_bytes, "content_id",
 			  gw_digest_text(&superblock->content_id, id), "n_vocab",
 			  (json_int_t)pack->wte->shape[0], "n_positions",
@@ -148,7 +184,26 @@ static void pack_dump_head(const struct gw_pack *pack)
 	json_decref(head);
 }
 
-static void pack_dump_packed(const struct gw_pack *pack, const struct gw_tensor *tensor)
+/* What it takes in the file, and what its planes carry; null where it is not known. */
+static void pack_dump_measures(const struct gw_pack *pack, const struct gw_tensor *tensor,
+			       const struct pack_entropy *entropy, json_t *object)
+{
+	uint64_t bytes = pack->stored ? pack_stored_bytes(pack, tensor) : 0;
+	json_t *planes = entropy ? json_array() : json_null();
+
+	json_object_set_new(object, "stored_bytes",
+			    pack->stored ? json_integer((json_int_t)bytes) : json_null());
+	json_object_set_new(object, "ratio",
+			    pack->stored ? json_real(pack_ratio(bytes, tensor->extent_bytes)) :
+					   json_null());
+	for (unsigned i = 0; entropy && i < entropy->n_planes; i++)
+		json_array_append_new(planes, json_real(entropy->bits[i]));
+	json_object_set_new(object, "entropy", planes);
+}
+
+/* entropy may be NULL. */
+static void pack_dump_packed(const struct gw_pack *pack, const struct gw_tensor *tensor,
+			     const struct pack_entropy *entropy)
 {
 	json_t *shape = json_array(), *object;
 
@@ -167,27 +222,28 @@ static void pack_dump_packed(const struct gw_pack *pack, const struct gw_tensor 
 	json_object_set_new(object, "scales_bytes",
 			    tensor->scales_bytes ? json_integer((json_int_t)tensor->scales_bytes) :
 						   json_null());
+	pack_dump_measures(pack, tensor, entropy, object);
 	json_dumpf(object, stdout, 0);
 	json_decref(object);
 }
 
 /* One tensor at a time: a pack may have thousands. */
-static void pack_dump_pack(const struct gw_pack *pack)
+static void pack_dump_pack(const struct gw_pack *pack, const struct pack_entropy *entropies)
 {
 	putchar('{');
 	pack_dump_head(pack);
 	fputs(", \"tensors\": [", stdout);
 	for (uint32_t i = 0; i < pack->superblock.n_tensors; i++) {
 		fputs(i ? ", " : "", stdout);
-		pack_dump_packed(pack, &pack->tensors[i]);
+		pack_dump_packed(pack, &pack->tensors[i], entropies ? &entropies[i] : NULL);
 	}
 	puts("]}");
 }
 
-void pack_describe_pack(const struct gw_pack *pack, bool json)
+void pack_describe_pack(const struct gw_pack *pack, const struct pack_entropy *entropies, bool json)
 {
 	if (json)
-		pack_dump_pack(pack);
+		pack_dump_pack(pack, entropies);
 	else
-		pack_print_pack(pack);
+		pack_print_pack(pack, entropies);
 }

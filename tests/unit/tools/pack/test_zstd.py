@@ -4,7 +4,9 @@
 
 Usage: test_zstd.py GPT2-PACK [unittest's arguments]; $PACK_STATUS: see status.py."""
 
+import array
 import json
+import math
 import os
 import resource
 import signal
@@ -111,6 +113,63 @@ class Zstd(test_cli.Case):
         self.assertEqual(self.run_pack("init", "-q", "-o", "quiet", *SIZES, "--zstd")[1], "")
         out, _ = self.run_pack("verify", "small")
         self.assertIn(f"small: good, {file} bytes", out)
+
+    def test_info(self):
+        self.run_pack("init", "-o", "raw", *SIZES)
+        self.run_pack("pack", "raw", "-o", "small", "--zstd")
+        raw, small = self.info("raw"), self.info("small")
+        self.assertIs(raw["compressed"], False)
+        self.assertIs(small["compressed"], True)
+        for a, b in zip(raw["tensors"], small["tensors"]):
+            self.assertEqual((a.pop("stored_bytes"), a.pop("ratio")), (None, None))
+            self.assertLess(b["stored_bytes"], b["bytes"])
+            self.assertAlmostEqual(b.pop("ratio"), b.pop("stored_bytes") / b["bytes"])
+            self.assertEqual(a, b)
+            self.assertIsNone(a["entropy"])
+        stored = [t["stored_bytes"] for t in self.info("small")["tensors"]]
+        self.assertEqual(12288 + sum(stored), small["file_bytes"])
+        out, _ = self.run_pack("info", "small")
+        share = 100 * small["file_bytes"] / small["image_bytes"]
+        self.assertIn(f", compressed to {share:.1f}% of {small['image_bytes'] / 1e6:.1f} MB\n", out)
+        for t in self.info("small")["tensors"]:
+            self.assertRegex(out, f" {t['bytes']} +{t['stored_bytes']} +{100 * t['ratio']:.1f}%  ")
+        self.assertNotIn("stored", self.run_pack("info", "raw")[0])
+
+    def test_entropy(self):
+        def bits(data):
+            counts = [data.count(i) for i in range(256)]
+            return -sum(n / len(data) * math.log2(n / len(data)) for n in counts if n)
+        for dtype, width in ("f32", 4), ("f16", 2), ("bf16", 2), ("q8", 1):
+            self.run_pack("init", "--force", "-o", "raw", *SIZES, "--dtype", dtype)
+            self.run_pack("pack", "--force", "raw", "-o", "small", "--zstd")
+            tensors = json.loads(self.run_pack("info", "--json", "--entropy", "small")[0])["tensors"]
+            data = self.read("raw")
+            out = self.run_pack("info", "--entropy", "raw")[0]
+            self.assertEqual([t["entropy"] for t in tensors], [t["entropy"] for t in json.loads(
+                self.run_pack("info", "--json", "--entropy", "raw", before=alone)[0])["tensors"]])
+            for t in tensors:
+                values = data[t["offset"]:t["offset"] + t["bytes"]]
+                if width > 1:
+                    kind = {2: "H", 4: "I"}[width]
+                    words = array.array(kind, values)
+                    # the sign goes to the end: the exponent is a byte of its own
+                    top = 8 * width - 1
+                    mask = (1 << 8 * width) - 1
+                    values = array.array(kind, ((w << 1 | w >> top) & mask for w in words)).tobytes()
+                planes = [bits(values[width - 1 - i::width]) for i in range(width)]
+                for got, want in zip(t["entropy"], planes, strict=True):
+                    self.assertAlmostEqual(got, want, 9)
+                text = " ".join(f"{b:.2f}" for b in planes)
+                self.assertIn(f"      planes {text} bits per byte: "
+                              f"{100 * sum(planes) / 8 / width:.1f}%\n", out)
+
+        def flip(data):
+            data[-1] ^= 1
+        self.damaged(flip)
+        _, err = self.run_pack("info", "--entropy", "bad", code=VERIFY)
+        self.assertIn("bad: stored block ", err)
+        self.checkpoint()
+        self.run_pack("info", "--entropy", "in.safetensors", code=USAGE)
 
     def test_existing_output(self):
         self.run_pack("init", "-o", "raw", *SIZES)
