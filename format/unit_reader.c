@@ -2,6 +2,7 @@
 #include "format/unit_reader.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,22 +62,33 @@ static int fail_stored(const struct gw_unit_reader *reader, uint64_t index, int 
 		       gw_unit_text(&unit, text), what);
 }
 
-int gw_unit_reader_decode(struct gw_unit_reader *reader, uint64_t index, const uint8_t *stored,
-			  uint8_t *out, struct gw_error *error)
+/* far: out is not read soon. */
+static int decode(struct gw_unit_reader *reader, uint64_t index, const uint8_t *stored, uint8_t *out,
+		  bool far, struct gw_error *error)
 {
 	const struct gw_stored_block *block = &reader->pack->stored[index];
 	struct gw_unit unit = gw_pack_unit(reader->pack, index);
 	struct gw_error cause = GW_ERROR_INIT;
+	int code;
 
 	if (gw_hash64(stored, block->size_bytes) != block->digest)
 		return fail_stored(reader, index, GW_E_STORED_BLOCK, 0, "does not match its digest",
 				   error);
-	if (gw_block_decode(reader->decoder, unit.tensor->dtype, stored, block->size_bytes, out,
-			    unit.size_bytes, &cause))
+	code = far ? gw_block_decode_far(reader->decoder, unit.tensor->dtype, stored,
+					 block->size_bytes, out, unit.size_bytes, NULL, &cause) :
+		     gw_block_decode(reader->decoder, unit.tensor->dtype, stored,
+				     block->size_bytes, out, unit.size_bytes, &cause);
+	if (code)
 		return fail_stored(reader, index, cause.code,
 				   cause.offset == GW_NO_OFFSET ? 0 : cause.offset, cause.message,
 				   error);
 	return GW_OK;
+}
+
+int gw_unit_reader_decode(struct gw_unit_reader *reader, uint64_t index, const uint8_t *stored,
+			  uint8_t *out, struct gw_error *error)
+{
+	return decode(reader, index, stored, out, true, error);
 }
 
 int gw_unit_reader_read(struct gw_unit_reader *reader, uint64_t index, uint8_t *out,
@@ -94,7 +106,7 @@ int gw_unit_reader_read(struct gw_unit_reader *reader, uint64_t index, uint8_t *
 	}
 	code = gw_read_at(reader->fd, reader->stored, pack->stored[index].size_bytes,
 			  pack->stored[index].offset_bytes, error);
-	return code ? code : gw_unit_reader_decode(reader, index, reader->stored, out, error);
+	return code ? code : decode(reader, index, reader->stored, out, false, error);
 }
 
 int gw_unit_reader_verify(struct gw_unit_reader *reader, uint64_t index, uint8_t *out,

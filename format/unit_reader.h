@@ -33,6 +33,10 @@ int gw_unit_reader_read(struct gw_unit_reader *reader, uint64_t index, uint8_t *
 int gw_unit_reader_verify(struct gw_unit_reader *reader, uint64_t index, uint8_t *out,
 			  struct gw_error *error);
 
-/* Of a stored block that was read by other means: its stored bytes into unit index, a block's. */
+/*
+ * Of a stored block that was read by other means: its stored bytes into unit index, a block's, past the
+ * caches (gw_block_decode_far): for an image of many blocks. Errors: as gw_unit_reader_read, of stored
+ * blocks.
+ */
 int gw_unit_reader_decode(struct gw_unit_reader *reader, uint64_t index, const uint8_t *stored,
 			  uint8_t *out, struct gw_error *error);
