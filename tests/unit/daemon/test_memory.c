@@ -71,6 +71,57 @@ START_TEST(the_lowest_of_the_groups)
 }
 END_TEST
 
+static struct gw_error error;
+
+static void refuse(uint64_t bytes, const char *who)
+{
+	error = (struct gw_error)GW_ERROR_INIT;
+	ck_assert_code(error, gd_memory_check(root, bytes, &error), GW_E_MEMORY);
+	ck_assert_str_eq(error.message, who);
+}
+
+START_TEST(what_the_machine_has_left)
+{
+	ck_assert_code(error, gd_memory_check(root, UINT64_MAX, &error), GW_OK);
+	put("/proc/meminfo", "MemTotal:      1000 kB\nMemAvailable:     10 kB\n");
+	ck_assert_code(error, gd_memory_check(root, 10240, &error), GW_OK);
+	refuse(10241, "no memory for an image of 10241 bytes: the machine has 10240 left");
+	put("/proc/self/cgroup", "0::/\n");
+	put("/sys/fs/cgroup/memory.max", "max\n");
+	refuse(10241, "no memory for an image of 10241 bytes: the machine has 10240 left");
+}
+END_TEST
+
+START_TEST(what_the_groups_have_left)
+{
+	put("/proc/meminfo", "MemAvailable: 10 kB\n");
+	put("/proc/self/cgroup", "0::/a/b\n");
+	put("/sys/fs/cgroup/a/b/memory.max", "9000\n");
+	refuse(9001, "no memory for an image of 9001 bytes: the control group has 9000 left");
+	put("/sys/fs/cgroup/a/b/memory.current", "2000\n");
+	refuse(7001, "no memory for an image of 7001 bytes: the control group has 7000 left");
+	/* files give way, but no more than there is */
+	put("/sys/fs/cgroup/a/b/memory.stat", "file 7\ninactive_file 300\nactive_file 200\nx 1\n");
+	ck_assert_code(error, gd_memory_check(root, 7500, &error), GW_OK);
+	refuse(7501, "no memory for an image of 7501 bytes: the control group has 7500 left");
+	put("/sys/fs/cgroup/a/b/memory.stat", "inactive_file 30000\n");
+	refuse(9001, "no memory for an image of 9001 bytes: the control group has 9000 left");
+	/* the group above is shared with others */
+	put("/sys/fs/cgroup/a/memory.max", "50000\n");
+	put("/sys/fs/cgroup/a/memory.current", "49000\n");
+	ck_assert_code(error, gd_memory_check(root, 1000, &error), GW_OK);
+	refuse(1001, "no memory for an image of 1001 bytes: the control group has 1000 left");
+	put("/sys/fs/cgroup/a/memory.current", "60000\n");
+	refuse(1, "no memory for an image of 1 bytes: the control group has 0 left");
+	/* version 1 */
+	put("/proc/self/cgroup", "4:cpu,memory:/a\n4:memory:/c\n");
+	put("/sys/fs/cgroup/memory/c/memory.limit_in_bytes", "3000\n");
+	put("/sys/fs/cgroup/memory/c/memory.usage_in_bytes", "1000\n");
+	put("/sys/fs/cgroup/memory/c/memory.stat", "inactive_file 1\ntotal_inactive_file 400\n");
+	refuse(2401, "no memory for an image of 2401 bytes: the control group has 2400 left");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("memory");
@@ -80,5 +131,7 @@ int main(void)
 	tcase_add_test(tcase, nothing_to_read);
 	tcase_add_test(tcase, a_share_of_the_machine);
 	tcase_add_test(tcase, the_lowest_of_the_groups);
+	tcase_add_test(tcase, what_the_machine_has_left);
+	tcase_add_test(tcase, what_the_groups_have_left);
 	return fixture_main(suite);
 }
