@@ -15,7 +15,7 @@ struct gd_image {
 	int fd; /* read-only; handed out reopened */
 	enum wire_share share;
 	uint64_t fd_bytes;   /* size of what fd is; more than the image on hugetlb pages */
-	uint64_t huge_bytes; /* of it on 2 MiB pages; changes once, by gd_image_collapse's caller */
+	uint64_t huge_bytes; /* of it on 2 MiB pages; 0 may change once, by gd_image_collapse's caller */
 	struct gw_pack *pack;
 	unsigned references; /* loop thread only */
 };
@@ -33,8 +33,9 @@ int gd_image_open_file(const char *path, int *out_fd, struct stat *out_status,
 /*
  * Loads and verifies the pack at path with a thread per processor. *out_image has one reference;
  * *out_status is what the file was when it was opened, also on failure if it could be opened. Called
- * off the loop; blocks. Errors: GW_E_IO, _NOT_FILE, _MEMORY, _CLOSED, those of gw_pack_open_fd and
- * gw_pack_verify_unit.
+ * off the loop; blocks. Of a file that is copied, pages that only the load brought into the page cache are
+ * dropped from it. Errors: GW_E_IO, _NOT_FILE, _MEMORY, _CLOSED, _FEATURE (compressed, and its file is to
+ * be shared), those of gw_pack_open_fd, gw_unit_reader_read and gw_pack_verify_unit.
  */
 int gd_image_load(const char *path, const struct gd_image_options *options,
 		  struct gd_image **out_image, struct stat *out_status, struct gw_error *error);

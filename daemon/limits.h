@@ -30,10 +30,11 @@
 #define GD_USER_SHARE 4
 /* Lines a second about what peers do. */
 #define GD_LOG_PEER_BURST 20
-/* Bytes that a worker reads and hashes at a time: stays in L2 while the digest is computed. */
+/* Bytes of an image that a worker reads at a time. */
 #define GD_COPY_BYTES (1u << 20)
-/* Memory that is taken at a time, between two looks at whether the daemon is to stop; of 2 MiB pages. */
-#define GD_RESERVE_BYTES (UINT64_C(1) << 28)
+/* Memory that a worker takes at a time, of 2 MiB pages; every piece of it is a round of all processors
+ * for the kernel (MADV_COLLAPSE empties their lists of new pages), so not a page at a time. */
+#define GD_RESERVE_BYTES (UINT64_C(1) << 25)
 /* Worker threads per load, at the most: memory bandwidth is exhausted well before. */
 #define GD_MAX_WORKERS 16
 /* How often the kernel is asked whether generations that are served no longer are still held. */
@@ -52,3 +53,5 @@
 #define GD_NOTIFY_AGAIN_US 200000
 /* How long it is asked to wait on, again and again while packs are loaded for the first time. */
 #define GD_NOTIFY_EXTEND_US 60000000
+/* Reads of about 1 MiB that each worker has under way: enough for a disk to be busy. A guess. */
+#define GD_READS 4

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include "daemon/page_cache.h"
 #include "daemon/workers.h"
 
 struct check {
@@ -42,6 +43,7 @@ static bool is_served(const struct gw_pack *pack, const struct stat *status,
 int gd_look_at(const char *path, const struct gd_image *served, const atomic_bool *cancel,
 	       struct gd_look *out, struct stat *out_status, struct gw_error *error)
 {
+	struct gd_cached *cached;
 	struct gw_pack *pack = NULL;
 	struct check check;
 	bool same;
@@ -49,6 +51,7 @@ int gd_look_at(const char *path, const struct gd_image *served, const atomic_boo
 
 	if (code)
 		return code;
+	cached = gd_cached_note(fd, S_ISREG(out_status->st_mode) ? (uint64_t)out_status->st_size : 0);
 	code = gw_pack_open_fd(fd, &pack, error);
 	if (!code) {
 		same = !pack->superblock.compressed && is_served(pack, out_status, served);
@@ -61,6 +64,7 @@ int gd_look_at(const char *path, const struct gd_image *served, const atomic_boo
 						 .same = same };
 		gw_pack_free(pack);
 	}
+	gd_cached_restore(fd, cached);
 	close(fd);
 	return code;
 }

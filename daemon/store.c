@@ -268,7 +268,7 @@ static void log_serving(const struct gd_store *store, const struct gd_model *mod
 	       gw_dtype_name(pack->wte->dtype), positions,
 	       (double)pack->superblock.image_bytes / 1e6,
 	       store->options.share == WIRE_SHARE_SEALED ? "sealed" : "shared from its file",
-	       model->image->huge_bytes ? " on reserved 2 MiB pages" : "",
+	       model->image->huge_bytes ? " on 2 MiB pages" : "",
 	       (double)model->load_us / 1e3);
 }
 
