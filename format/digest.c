@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "format/digest_kernels.h"
+
 /* Header-only: the client library links libc and nothing else. */
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -21,9 +23,20 @@ static struct gw_digest canonical(XXH128_hash_t hash)
 	return digest;
 }
 
+uint64_t (*gw_hash64_at(unsigned index))(const void *data, uint64_t n)
+{
+#ifdef __x86_64__
+	if (__builtin_cpu_supports("avx512f") && index-- == 0)
+		return gw_hash64_avx512;
+	if (__builtin_cpu_supports("avx2") && index-- == 0)
+		return gw_hash64_avx2;
+#endif
+	return index == 0 ? gw_hash64_portable : NULL;
+}
+
 uint64_t gw_hash64(const void *data, uint64_t n)
 {
-	return XXH3_64bits(data, n);
+	return gw_hash64_at(0)(data, n);
 }
 
 struct gw_digest gw_hash128(const void *data, uint64_t n)

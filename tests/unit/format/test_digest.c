@@ -2,8 +2,10 @@
 #include "format/digest.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "format/digest_kernels.h"
 #include "tests/support/fixture.h"
 
 #define BUFFER_BYTES 2367
@@ -40,6 +42,38 @@ START_TEST(known_64_bit_digests)
 	for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++)
 		ck_assert_msg(gw_hash64(buffer, vectors[i].bytes) == vectors[i].digest, "%u bytes",
 			      vectors[i].bytes);
+}
+END_TEST
+
+/* Of every variant that this machine can run, at all alignments. */
+START_TEST(variants_agree)
+{
+	const size_t n = 300000;
+	uint8_t *bytes = malloc(n + 64);
+	struct gw_hasher *hasher = gw_hasher_new();
+	unsigned n_variants = 0;
+
+	ck_assert(bytes && hasher);
+	for (size_t i = 0; i < n + 64; i++)
+		bytes[i] = (uint8_t)(i * i >> 7);
+	for (; gw_hash64_at(n_variants); n_variants++) {
+		uint64_t (*hash)(const void *, uint64_t) = gw_hash64_at(n_variants);
+
+		for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
+			uint8_t buffer[BUFFER_BYTES];
+
+			fill_buffer(buffer);
+			ck_assert_uint_eq(hash(buffer, vectors[i].bytes), vectors[i].digest);
+		}
+		for (size_t i = 0; i < 64; i++) {
+			gw_hasher_reset(hasher);
+			gw_hasher_update(hasher, bytes + i, n - 3 * i);
+			ck_assert_uint_eq(hash(bytes + i, n - 3 * i), gw_hasher_digest64(hasher));
+		}
+	}
+	ck_assert_uint_ge(n_variants, 1);
+	gw_hasher_free(hasher);
+	free(bytes);
 }
 END_TEST
 
@@ -134,6 +168,7 @@ int main(void)
 	TCase *tcase = fixture_case(suite, "digest");
 
 	tcase_add_test(tcase, known_64_bit_digests);
+	tcase_add_test(tcase, variants_agree);
 	tcase_add_test(tcase, known_128_bit_digests);
 	tcase_add_test(tcase, pieces_give_the_digest_of_the_whole);
 	tcase_add_test(tcase, a_new_hasher_is_empty);
