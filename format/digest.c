@@ -26,7 +26,7 @@ static struct gw_digest canonical(XXH128_hash_t hash)
 uint64_t (*gw_hash64_at(unsigned index))(const void *data, uint64_t n)
 {
 #ifdef __x86_64__
-	if (__builtin_cpu_supports("avx512f") && index-- == 0)
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && index-- == 0)
 		return gw_hash64_avx512;
 	if (__builtin_cpu_supports("avx2") && index-- == 0)
 		return gw_hash64_avx2;
