@@ -14,17 +14,12 @@
 #include "daemon/limits.h"
 #include "daemon/log.h"
 
-static bool is_busy(const struct gd_model *model)
-{
-	return model->again || (model->loading && !model->collapsing);
-}
-
 static size_t count_busy(const struct gd_store *store)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < gd_store_count(store); i++)
-		n += is_busy(gd_store_at(store, i));
+		n += gd_store_is_busy(gd_store_at(store, i));
 	return n;
 }
 
