@@ -68,7 +68,7 @@ E_MALFORMED = -45
 __all__ += [_name for _name in dir() if _name.startswith('E_')]
 
 _ALLOW_UNSEALED, _COPY_ON_WRITE, _NO_VERIFY, _POPULATE = 1, 2, 4, 8
-_INFO_SEALED, _INFO_DAEMON, _INFO_VERIFIED = 1, 2, 4
+_INFO_SEALED, _INFO_DAEMON, _INFO_VERIFIED, _INFO_EXPANDED = 1, 2, 4, 8
 _MAX_RANK = 8
 
 # dtype in a pack: its name, the size of an element, and what NumPy and PyTorch call it
@@ -120,6 +120,7 @@ class Info(NamedTuple):
     daemon: bool  # attached to a daemon, not opened as a file
     verified: bool  # every byte was checked
     image_bytes: int
+    expanded: bool  # a compressed pack, expanded into this process's own memory
 
 
 class _CError(ctypes.Structure):
@@ -149,8 +150,11 @@ class _CTensor(ctypes.Structure):
                 ('shape', ctypes.c_uint64 * _MAX_RANK), ('row_bytes', ctypes.c_uint64)]
 
 
+_SINCE_0_2 = ('gpt2c_refresh', 'gpt2c_verify_rows', 'gpt2c_embed_part', 'gpt2c_prefetch')
+
+
 def _bind(library):
-    """Declares the functions. Those of releases after 0.1.0 may be missing."""
+    """Declares the functions. Those of releases after 0.1.0 may be missing, see _newer()."""
     store, text, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
     pointer, error, integer = ctypes.c_void_p, ctypes.POINTER(_CError), ctypes.c_int
     stores, info, tensor = (ctypes.POINTER(kind) for kind in (store, _CInfo, _CTensor))
@@ -167,12 +171,15 @@ def _bind(library):
         'gpt2c_embed': (integer, [store, pointer, size, size, size, pointer, error]),
         'gpt2c_embed_at': (integer, [store, pointer, pointer, size, pointer, error]),
         'gpt2c_refresh': (integer, [store, stores, error]),
+        'gpt2c_verify_rows': (integer, [store, text, ctypes.c_uint64, ctypes.c_uint64, error]),
+        'gpt2c_embed_part': (integer, [store, pointer, size, size, size, pointer, size, size, error]),
+        'gpt2c_prefetch': (integer, [store, pointer, size]),
     }
     for name, (result, arguments) in functions.items():
         try:
             function = getattr(library, name)
         except AttributeError:
-            if name != 'gpt2c_refresh':
+            if name not in _SINCE_0_2:
                 raise ImportError(f'{library._name} is no libgpt2client: it has no {name}') from None
             continue
         function.restype, function.argtypes = result, arguments
@@ -204,6 +211,14 @@ _ndarray = _int32 = _int64 = _float32 = None  # its array and dtypes
 def library_version():
     """The C library's version, 'MAJOR.MINOR.PATCH'."""
     return _lib.gpt2c_version().decode()
+
+
+def _newer(name):
+    """A function that older libraries do not have."""
+    try:
+        return getattr(_lib, name)
+    except AttributeError:
+        raise Error(f'libgpt2client {library_version()} has no {name}: install a newer one') from None
 
 
 def _numpy():
@@ -282,7 +297,8 @@ class _Handle:
                     *(_dtype(number)[0] if number else None
                       for number in (info.wte_dtype, info.wpe_dtype)),
                     bool(info.flags & _INFO_SEALED), bool(info.flags & _INFO_DAEMON),
-                    bool(info.flags & _INFO_VERIFIED), info.image_bytes)
+                    bool(info.flags & _INFO_VERIFIED), info.image_bytes,
+                    bool(info.flags & _INFO_EXPANDED))
 
     def keys(self):
         names = []
@@ -303,6 +319,7 @@ class _Handle:
             some = ', '.join(names[:8]) + (', ...' if len(names) > 8 else '')
             raise Error(f'there is no tensor {name!r}; there are {some}', E_NO_TENSOR)
         return _Tensor(self, tensor)
+
 
 class _Memory:
     """A part of the image, as NumPy asks for it. An array's base: keeps the image, and having no buffer
@@ -359,8 +376,6 @@ class _Tensor:
 
     def to_torch(self, torch):
         dtype = getattr(torch, self.torch_name)
-        if not math.prod(self.shape):
-            return torch.empty(self.shape, dtype=dtype)
         memory = (ctypes.c_char * self.data_bytes).from_address(self.data)
         memory.handle = self.handle  # PyTorch keeps memory, memory keeps the image
         flat = torch.frombuffer(memory, dtype=dtype)
@@ -382,6 +397,13 @@ def _no_such(what, value, index, count):
         'the model has no position table; positions must be NULL'
     return Error(f'{one} {value} of token {index} does not exist: {models}',
                  E_ID if what == 'ids' else E_POSITION, index)
+
+
+def _first_wrong(values, what, count):
+    """The error for the first of an array's elements that is none of 0 ... count-1."""
+    flat = values.ravel()
+    index = int(((flat < 0) | (flat >= count)).argmax())
+    return _no_such(what, int(flat[index]), index, count)
 
 
 def _ids_of_list(values, what, count):
@@ -437,9 +459,7 @@ def _to_ids(ids, what, count):
         raise Error(f'{what} must be int32 or int64, not {given.dtype}')
     narrow = given.astype(numpy.int32, order='C', copy=True)
     if given.dtype.itemsize == 8 and numpy.count_nonzero(narrow != given):
-        flat = given.ravel()
-        index = int(((flat < 0) | (flat >= count)).argmax())
-        raise _no_such(what, int(flat[index]), index, count)
+        raise _first_wrong(given, what, count)
     return _Ids(narrow, narrow.ctypes.data, given.shape, given)
 
 
@@ -463,11 +483,15 @@ def _positions_for(positions, tokens, count):
     return _Ids(values, values.ctypes.data, tokens.shape, found.given)
 
 
-def _past_of(past):
+def _integer(value, what):
     try:
-        past = operator.index(past)
+        return operator.index(value)
     except TypeError:
-        raise Error(f'past must be an integer, not {type(past).__name__}') from None
+        raise Error(f'{what} must be an integer, not {type(value).__name__}') from None
+
+
+def _past_of(past):
+    past = _integer(past, 'past')
     if not 0 <= past < 1 << 63:
         raise Error(f'position {past} of token 0 does not exist', E_POSITION, 0)
     return past
@@ -753,8 +777,8 @@ class Store:
         return tokens
 
     @staticmethod
-    def _embed(handle, ids, tokens, past, positions, out):
-        """tokens: ids, as _Ids of one dimension or more."""
+    def _embed(handle, ids, tokens, past, positions, out, parts=()):
+        """tokens: ids, as _Ids of one dimension or more. parts: which one, and of how many."""
         past, places = _past_of(past), None
         seq, n = tokens.shape[-1], math.prod(tokens.shape)
         if n == 0:
@@ -771,7 +795,10 @@ class Store:
             out, address, held = _given_output(
                 out, shape, [('ids', tokens), ('positions', places)], handle)
         error = _c_error()
-        if positions is None:
+        if parts:
+            code = _newer('gpt2c_embed_part')(handle.pointer, tokens.address, n // seq, seq, past,
+                                              address, *parts, error)
+        elif positions is None:
             code = _lib.gpt2c_embed(handle.pointer, tokens.address, n // seq, seq, past, address,
                                     error)
         else:
@@ -782,18 +809,56 @@ class Store:
             raise _error_of(code, error)
         return out
 
+    def embed_part(self, ids, part, n_parts, past=0, *, out):
+        """One part of embed(ids, past, out=out), for a thread of the caller's: parts 0 ... n_parts-1, in any
+        order or at once, together fill out. Each checks everything, so all of them fail alike. Returns
+        out.
+
+            with ThreadPoolExecutor(n) as pool:
+                list(pool.map(lambda part: store.embed_part(ids, part, n, out=out), range(n)))
+        """
+        handle = self._live()
+        part, n_parts = _integer(part, 'part'), _integer(n_parts, 'n_parts')
+        if not 0 <= part < n_parts < 1 << 64:
+            raise Error(f'there is no part {part} of {n_parts}')
+        if out is None:
+            raise Error('out is needed: parts put their rows into one array')
+        return self._embed(handle, ids, self._tokens(ids, handle), past, None, out, (part, n_parts))
+
+    def prefetch(self, ids):
+        """Starts wte's rows of ids, of any shape, on their way into this core's L2 cache, which has room
+        for some dozens to hundreds of them, and does not wait. No ids are fine."""
+        handle = self._live()
+        tokens = _to_ids(ids, 'ids', handle.info.n_vocab)
+        code = _newer('gpt2c_prefetch')(handle.pointer, tokens.address, math.prod(tokens.shape))
+        if code == E_ID:
+            raise _first_wrong(tokens.values, 'ids', handle.info.n_vocab)
+        if code:
+            raise _error_of(code, _c_error())
+
+    def verify_rows(self, name, first=0, n=None):
+        """Checks n rows of a tensor, from row first on (None: all from there), against the pack's digests:
+        for files opened with verify=False. Reads blocks of 256 KiB whole. A bad one is E_CORRUPT, index its
+        offset in the image; so are rows that this process has written to. It says nothing about later,
+        where others can write to the file."""
+        handle = self._live()
+        shape, first = handle.find(name).shape, _integer(first, 'first')
+        rows = math.prod(shape[:-1])
+        n = rows - first if n is None else _integer(n, 'n')
+        if first < 0 or n < 1 or first + n > rows:
+            raise Error(f'{n} rows from {first} on: the tensor has {rows} rows', E_SIZE)
+        error = _c_error()
+        code = _newer('gpt2c_verify_rows')(handle.pointer, name.encode(), first, n, error)
+        if code:
+            raise _error_of(code, error)
+
     def refresh(self):
         """Attaches anew and goes on with the current generation; True if it is another one. What was
         taken from the store before keeps what it has: arrays, and models that attach() was called for.
         After an error, such as a daemon that is gone, the store is as it was."""
         handle = self._live()
-        try:
-            function = _lib.gpt2c_refresh
-        except AttributeError:
-            raise Error(f'libgpt2client {library_version()} has no gpt2c_refresh: install a newer one, '
-                        'or open the store again') from None
         pointer, error = ctypes.c_void_p(), _c_error()
-        code = function(handle.pointer, pointer, error)
+        code = _newer('gpt2c_refresh')(handle.pointer, pointer, error)
         if code:
             raise _error_of(code, error)
         fresh = _Handle(pointer.value)
@@ -880,7 +945,7 @@ def open(model=None, *, socket=None, file=None, timeout=None, writable=False, al
     writable        map copy-on-write: arrays may be written to, PyTorch tensors can be had; writes stay in
                     this process
     allow_unsealed  accept a daemon that shares the pack's own file
-    verify          check every byte of a file; False: its metadata alone
+    verify          check every byte of a file; False: its metadata alone, see Store.verify_rows()
     populate        touch all pages at once
     """
     return Store(model, socket=socket, file=file, timeout=timeout, writable=writable,

@@ -3,6 +3,7 @@
 """gpt2client with NumPy: every value against tables that NumPy loads itself, ids of all kinds, outputs,
 what is shared and what is not."""
 import array
+import concurrent.futures
 import gc
 import itertools
 import sys
@@ -334,6 +335,74 @@ class Outputs(NumpyCase):
             with self.assertRaises(gpt2client.Error):
                 self.store.embed(ids, out=out, **options)
             self.assertTrue((out == 7).all())
+
+
+class Parts(NumpyCase):
+    def test_values(self):
+        for shape, past in itertools.product([(1,), (7,), (3, 5), (2, POSITIONS - 9)], [0, 9]):
+            ids = self.some_ids(*shape)
+            expected = self.wte[ids] + self.wpe[past:past + shape[-1]]
+            for given, n_parts in itertools.product((ids, ids.tolist(), ids.astype(np.int32)), (1, 2, 9)):
+                out = np.full(expected.shape, np.nan, np.float32)
+                for part in reversed(range(n_parts)):
+                    self.assertIs(self.store.embed_part(given, part, n_parts, past, out=out), out)
+                self.assertTrue(same_bits(out, expected), (shape, n_parts))
+
+    def test_one_part(self):
+        # on cache lines: else a part writes the end of its last line too
+        memory = np.zeros(4 * 6 * EMBD * 4 + 64, np.uint8)
+        start = -memory.ctypes.data % 64
+        out = memory[start:start + 4 * 6 * EMBD * 4].view(np.float32).reshape(4, 6, EMBD)
+        ids, out[:] = self.some_ids(4, 6), 7
+        self.store.embed_part(ids, 1, 2, out=out)
+        self.assertTrue((out[:, :3] == 7).all())
+        self.assertTrue(same_bits(out[:, 3:], (self.wte[ids] + self.wpe[:6])[:, 3:]))
+
+    def test_threads(self):
+        ids = self.some_ids(8, POSITIONS)
+        out = np.full((8, POSITIONS, EMBD), np.nan, np.float32)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            for done in pool.map(lambda part: self.store.embed_part(ids, part, 4, out=out), range(4)):
+                self.assertIs(done, out)
+        self.assertTrue(same_bits(out, self.wte[ids] + self.wpe))
+
+    def test_wrong(self):
+        out, embed_part = np.full((1, 3, EMBD), 7, np.float32), self.store.embed_part
+        for part, n_parts in ((2, 2), (0, 0), (-1, 2), (2**64, 2**65), (0, 2**64)):
+            self.error(gpt2client.E_ARGUMENT, f'no part {part} of {n_parts}', embed_part, [[1, 2, 3]], part,
+                       n_parts, out=out)
+        for part, n_parts in ((0.0, 2), (0, '2'), (None, 2)):
+            self.error(gpt2client.E_ARGUMENT, 'must be an integer', embed_part, [[1, 2, 3]], part, n_parts,
+                       out=out)
+        for part in range(2):
+            self.error(gpt2client.E_ID, f'id {VOCAB} of token 2', embed_part, [[1, 2, VOCAB]], part, 2,
+                       out=out, index=2)
+            self.error(gpt2client.E_POSITION, f'position {POSITIONS} of token 1', embed_part, [[1, 2, 3]],
+                       part, 2, POSITIONS - 1, out=out, index=1)
+            self.error(gpt2client.E_SIZE, 'no tokens', embed_part, [], part, 2, out=out)
+            self.error(gpt2client.E_ARGUMENT, 'shape', embed_part, [1, 2, 3], part, 2, out=out)
+            self.error(gpt2client.E_ARGUMENT, 'out is needed', embed_part, [1, 2, 3], part, 2, out=None)
+        self.assertTrue((out == 7).all())
+        with self.assertRaises(TypeError):
+            embed_part([[1, 2, 3]], 0, 2)
+
+
+class Prefetch(NumpyCase):
+    def test_ids(self):
+        for ids in ([], 5, [5], [[1, 2], [3, 4]], np.zeros((2, 3, 4), int), np.arange(VOCAB)[::-3],
+                    np.zeros((0, 3), np.int32), range(VOCAB)):
+            self.assertIsNone(self.store.prefetch(ids))
+
+    def test_wrong(self):
+        for wrong in (-1, VOCAB, 2**31 - 1, 2**31, 2**63 - 1, -2**63):
+            self.error(gpt2client.E_ID, f'id {wrong} of token 4 does not exist: the model has '
+                       f'{VOCAB} ids (0 to {VOCAB - 1})', self.store.prefetch,
+                       np.array([[0, 1, 2], [3, wrong, -7]]), index=4)
+            self.error(gpt2client.E_ID, f'id {wrong} of token 1 ', self.store.prefetch, [0, wrong],
+                       index=1)
+        for wrong in ('abc', None, np.array([1.0]), True, np.array([1], np.uint8)):
+            self.error(gpt2client.E_ARGUMENT, 'ids ', self.store.prefetch, wrong)
+        self.error(gpt2client.E_ARGUMENT, 'ids must be integers', self.store.prefetch, [1.5], index=0)
 
 
 class Sharing(NumpyCase):

@@ -3,6 +3,7 @@
 """gpt2client.Store without NumPy: opening, errors, state, fork, pickle; and the module itself."""
 import array
 import ast
+import ctypes
 import importlib.util
 import os
 import pickle
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import unittest.mock
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -135,6 +137,68 @@ class Files(support.Case):
             gpt2client.open(file=self.where / 'none')
         self.assertEqual(caught.exception.errno, 2)
 
+    def check_rows(self, path, name, offset):
+        """That of the blocks of 256 KiB the second is bad, which row 2000 lies in."""
+        with gpt2client.open(file=path, verify=False) as store:
+            self.error(gpt2client.E_CORRUPT, '', store.verify_rows, name, index=offset)
+            self.error(gpt2client.E_CORRUPT, '', store.verify_rows, name, 2000, 1, index=offset)
+            self.error(gpt2client.E_CORRUPT, '', store.verify_rows, name, 0, 2000, index=offset)
+            self.assertIsNone(store.verify_rows(name, 0, 1000))
+            self.assertIsNone(store.verify_rows(name, 0, n=1))
+            self.assertIsNone(store.verify_rows(name, first=2900))
+            self.assertIsNone(store.verify_rows('wpe.weight'))
+
+    def test_verify_rows(self):
+        path = t.make_pack(self.where / 'rows.gpt2w', 3000, POSITIONS, EMBD)
+        with gpt2client.open(file=path) as store:
+            self.assertIsNone(store.verify_rows('wte.weight'))
+            self.assertIsNone(store.verify_rows('wte.weight', 2999, 1))
+            for first, n in ((0, 0), (3000, None), (3000, 1), (0, 3001), (2999, 2), (-1, 1), (-1, None),
+                             (0, -1), (2**64, 1), (1, 2**64), (0, 2**64 + 1)):
+                self.error(gpt2client.E_SIZE, 'the tensor has 3000 rows', store.verify_rows, 'wte.weight',
+                           first, n)
+            self.error(gpt2client.E_NO_TENSOR, 'there are wpe.weight, wte.weight', store.verify_rows, 'wte')
+            for wrong in ((5,), ('wte.weight', 1.0), ('wte.weight', 0, '1')):
+                self.error(gpt2client.E_ARGUMENT, '', store.verify_rows, *wrong)
+            first, bad = (bytes(store.embed([row], positions=False)) for row in (0, 2000))
+        whole = bytearray(path.read_bytes())
+        whole[whole.index(bad)] ^= 1
+        path.write_bytes(whole)
+        self.check_rows(path, 'wte.weight', whole.index(first) + (1 << 18))
+
+    def test_verify_rows_written_to(self):
+        with gpt2client.open(file=self.pack, writable=True) as store:
+            store.verify_rows('wte.weight')
+            table = store._handle.find('wte.weight')
+            ctypes.memset(table.data, 7, 1)
+            with self.assertRaises(gpt2client.Error) as caught:
+                store.verify_rows('wte.weight', 1)
+            self.assertEqual(caught.exception.code, gpt2client.E_CORRUPT)
+
+    def test_expanded(self):
+        path = self.where / 'small.gpt2w'
+        t.run(t.program('GPT2_PACK'), 'pack', '-q', '--zstd', self.pack, '-o', path)
+        with gpt2client.open(file=path) as store, gpt2client.open(file=self.pack) as plain:
+            self.assertEqual((store.info.expanded, plain.info.expanded), (True, False))
+            self.assertEqual(store.info.content_id, plain.info.content_id)
+            self.assertEqual(bytes(store.embed([1, 2])), bytes(plain.embed([1, 2])))
+
+    def test_older_library(self):
+        """That of 0.1 lacks some functions, and what needs them says so."""
+        class Older:
+            def __getattr__(self, name):
+                if name in gpt2client._SINCE_0_2:
+                    raise AttributeError(name)
+                return getattr(library, name)
+        library = gpt2client._lib
+        out = memoryview(bytearray(EMBD * 4)).cast('f', [1, EMBD])
+        with gpt2client.open(file=self.pack) as store, \
+                unittest.mock.patch.object(gpt2client, '_lib', Older()):
+            for name, use in (('refresh', store.refresh), ('prefetch', lambda: store.prefetch([1])),
+                              ('verify_rows', lambda: store.verify_rows('wte.weight')),
+                              ('embed_part', lambda: store.embed_part([1], 0, 1, out=out))):
+                self.error(gpt2client.E_ARGUMENT, f'has no gpt2c_{name}: install a newer one', use)
+
     def test_arguments(self):
         for options in ({'timeout': 0}, {'timeout': -1}, {'timeout': float('nan')},
                         {'timeout': float('inf')}, {'timeout': 'x'}, {'file': 5}, {'file': 'a\0b'},
@@ -154,7 +218,9 @@ class Files(support.Case):
         for use in (store.keys, store.__enter__, store.refresh, store.fileno, store.__reduce__,
                     lambda: store.info, lambda: store.state, lambda: store.tensor('wte.weight'),
                     lambda: store.embed([1]), lambda: store.rows([1]),
-                    lambda: store.scales('wte.weight')):
+                    lambda: store.scales('wte.weight'), lambda: store.verify_rows('wte.weight'),
+                    lambda: store.prefetch([1]), lambda: store.embed_part([1], 0, 1, out=None),
+                    lambda: store.torch('wte.weight'), lambda: store.get_tensor('wte.weight')):
             self.error(gpt2client.E_ARGUMENT, 'closed', use)
 
     def test_nothing_leaks(self):
@@ -204,9 +270,15 @@ with g.open(file=sys.argv[1]) as store:
     given = memoryview(bytearray(2 * 48 * 4)).cast('B').cast('f', [2, 48])
     print(store.embed(array.array('q', [3, 999]), past=5, out=given) is given)
     print(bytes(given) == bytes(out)[2 * 48 * 4:])
+    print(store.prefetch([1, 2]), store.prefetch([]), store.verify_rows('wte.weight'))
+    part = memoryview(bytearray(2 * 48 * 4)).cast('B').cast('f', [2, 48])
+    for k in range(2):
+        store.embed_part([3, 999], k, 2, 5, out=part)
+    print(bytes(part) == bytes(given))
     for wrong in (lambda: store.tensor('wte.weight'), lambda: store.embed([2**63]),
                   lambda: store.embed([1.5]), lambda: store.embed([[1], [2, 3]]),
-                  lambda: store.embed('12'), lambda: store.embed([]), lambda: store.rows([1])):
+                  lambda: store.embed('12'), lambda: store.embed([]), lambda: store.rows([1]),
+                  lambda: store.prefetch([1, -1])):
         try:
             wrong()
         except g.Error as error:
@@ -215,10 +287,11 @@ with g.open(file=sys.argv[1]) as store:
         ended = python(code, self.pack)
         self.assertEqual(ended.stderr, '')
         lines = ended.stdout.splitlines()
-        self.assertEqual(lines[:4], ["memoryview f (2, 2, 48)", 'True', 'True', 'True'])
-        self.assertEqual([int(line.split()[0]) for line in lines[4:]],
-                         [-1, gpt2client.E_ID, -1, -1, -1, gpt2client.E_SIZE, -1])
-        self.assertIn('NumPy', lines[4])
+        self.assertEqual(lines[:6], ["memoryview f (2, 2, 48)", 'True', 'True', 'True',
+                                     'None None None', 'True'])
+        self.assertEqual([int(line.split()[0]) for line in lines[6:]],
+                         [-1, gpt2client.E_ID, -1, -1, -1, gpt2client.E_SIZE, -1, gpt2client.E_ID])
+        self.assertIn('NumPy', lines[6])
 
 
 class Served(support.Case):
