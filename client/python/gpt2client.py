@@ -500,7 +500,8 @@ def _past_of(past):
 def _new_output(shape, like_torch):
     """(array, its address, what keeps it)"""
     if like_torch:
-        out = sys.modules['torch'].empty(shape, dtype=sys.modules['torch'].float32)
+        torch = sys.modules['torch']
+        out = torch.empty(shape, dtype=torch.float32, device='cpu')  # whatever its default device is
         return out, out.data_ptr(), out
     if _numpy():
         out = _np.empty(shape, _np.float32)
@@ -545,11 +546,11 @@ def _given_output(out, shape, inputs, handle):
     return out, address, held
 
 
-def _embed_usual(handle, ids, past, out):
-    """What Store._embed() does, for NumPy's arrays as they usually are; None: they are not, or something is
+def _embed_usual(handle, ids, past, positions, out):
+    """What Store._embed() does, for arrays as they usually are; None: they are not, or something is
     wrong, which _embed() is to find. Gathering megabytes takes Python's own memory out of the caches, so
     that every step here counts: these cost 15 us beside a call of 370 us, those of _embed() 60."""
-    if type(ids) is not _ndarray or not 1 <= ids.ndim <= 2 or \
+    if type(ids) is not _ndarray or (positions is not None and (positions is not False or past)) or not 1 <= ids.ndim <= 2 or \
             type(past) is not int or not 0 <= past < 1 << 63:
         return None
     shape = ids.shape + handle.row_shape
@@ -572,11 +573,23 @@ def _embed_usual(handle, ids, past, out):
         held_ids, held_out = _from_buffer(narrow), _from_buffer(out)
     except (TypeError, ValueError):
         return None
-    seq = shape[-2]
-    if _lib.gpt2c_embed(handle.pointer, _byref(held_ids), narrow.size // seq, seq, past,
-                        _byref(held_out), None):
+    seq, ids_at, out_at = shape[-2], _byref(held_ids), _byref(held_out)
+    if positions is None:
+        code = _lib.gpt2c_embed(handle.pointer, ids_at, narrow.size // seq, seq, past, out_at, None)
+    else:
+        code = _lib.gpt2c_embed_at(handle.pointer, ids_at, None, narrow.size, out_at, None)
+    return None if code else out
+
+
+def _embed_tensor(handle, ids, past, positions, out):
+    """The same for PyTorch's tensors."""
+    try:
+        given, shape = ids.numpy(), ids.shape + handle.row_shape
+        result = _new_output(shape, True)[0] if out is None else out
+        array = result.numpy() if type(result) is type(ids) else result
+    except (TypeError, RuntimeError):
         return None
-    return out
+    return None if _embed_usual(handle, given, past, positions, array) is None else result
 
 
 def _timeout_ms(timeout):
@@ -759,12 +772,14 @@ class Store:
         out        where to put them: float32, of the result's shape, contiguous, and nothing that is read
 
         Returns out, or a new PyTorch tensor for ids in one, or else a new NumPy array (a memoryview where
-        NumPy is not installed). A pack without a position table gives the token embeddings. Tables of
+        NumPy is not installed). Where malloc has to take new memory's pages from the kernel, as it does for
+        each result of more than 32 MiB, these cost more than the rows: loops should give out. A pack without a position table gives the token embeddings. Tables of
         other types are widened. After an error out is as it was.
         """
         handle = self._live()
-        if positions is None and (out is None or not self._writable):
-            found = _embed_usual(handle, ids, past, out)
+        if out is None or not self._writable:
+            usual = _embed_tensor if _is_torch(ids) else _embed_usual
+            found = usual(handle, ids, past, positions, out)
             if found is not None:
                 return found
         return self._embed(handle, ids, self._tokens(ids, handle), past, positions, out)
@@ -1008,8 +1023,11 @@ def _make_embedding():
                     raise Error('this module embeds without positions')
                 positions = False
             handle = self.store._live()
+            found = _embed_tensor(handle, ids, past, positions, None)
+            if found is not None:
+                return found
             if not ids.numel():
-                return torch.empty(*ids.shape, handle.info.n_embd)
+                return _new_output(ids.shape + handle.row_shape, True)[0]
             tokens = _to_ids(ids if ids.dim() else ids[None], 'ids', handle.info.n_vocab)
             found = self.store._embed(handle, ids, tokens, past, positions, None)
             return found if ids.dim() else found[0]

@@ -269,9 +269,10 @@ class Ids(NumpyCase):
                         {'past': 1, 'positions': [0, 0]}, {'past': 1, 'positions': False},
                         {'positions': [0]}, {'positions': [[0, 0], [0, 0]]}, {'positions': True},
                         {'positions': [0.5, 1.0]}, {'positions': np.zeros((2, 1), int)}):
-            with self.subTest(options=options), self.assertRaises(gpt2client.Error) as caught:
-                self.store.embed([1, 2], **options)
-            self.assertEqual(caught.exception.code, gpt2client.E_ARGUMENT)
+            for ids in ([1, 2], np.array([1, 2])):
+                with self.subTest(options=options), self.assertRaises(gpt2client.Error) as caught:
+                    self.store.embed(ids, **options)
+                self.assertEqual(caught.exception.code, gpt2client.E_ARGUMENT)
         self.error(gpt2client.E_NO_TENSOR, 'wte.weight', self.store.tensor, 'wte')
         self.error(gpt2client.E_NO_TENSOR, '', self.store.tensor, 'a\0b')
         self.error(gpt2client.E_NO_TENSOR, '', self.store.tensor, 'wte.weight\0')

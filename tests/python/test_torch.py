@@ -13,7 +13,7 @@ import support  # noqa: E402
 from support import EMBD, POSITIONS, VOCAB, gpt2client, t  # noqa: E402
 
 try:
-    import numpy  # noqa: F401
+    import numpy
     import torch
     from mini_gpt2 import GPT2
 except ImportError:
@@ -127,6 +127,22 @@ class Tensors(TorchCase):
         self.assertIs(self.store.embed(ids, out=out), out)
         self.same(out, expected)
         self.same(torch.from_numpy(self.store.embed(ids.numpy(), out=out.numpy())), expected)
+        out = numpy.empty((2, 3, EMBD), numpy.float32)
+        self.assertIs(self.store.embed(ids, out=out), out)
+        self.same(torch.from_numpy(out), expected)
+        self.same(self.store.embed(ids, positions=False), self.wte[ids])
+        for options in ({'positions': False, 'past': 1}, {'past': 0.0}):
+            self.error(gpt2client.E_ARGUMENT, 'past', self.store.embed, ids, **options)
+
+    def test_defaults_do_not_matter(self):
+        ids = torch.randint(0, VOCAB, (2, 3))
+        torch.set_default_dtype(torch.float64)
+        try:
+            self.same(self.store.embed(ids), self.wte[ids] + self.wpe[:3])
+            layer = gpt2client.Embedding(self.store)
+            self.assertEqual((layer(ids).dtype, layer(ids[:, :0]).dtype), (torch.float32,) * 2)
+        finally:
+            torch.set_default_dtype(torch.float32)
 
     def test_wrong(self):
         ids = torch.zeros(2, 3, dtype=torch.int64)

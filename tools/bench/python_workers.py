@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import json
 import mmap
+import resource
 import statistics
 import struct
 import sys
@@ -170,29 +171,54 @@ def measure_workers(where, repetitions):
                           map(statistics.median, zip(*found)))) for way, found in rounds.items()}
 
 
+class Calls:
+    """What is compared: the C function by ctypes, its arguments made before, and embed(). Fresh: each
+    call gets memory of its own, from the same malloc(), and gives it back when its result is dropped."""
+
+    def __init__(self, store, seq, random):
+        import gpt2client
+        import numpy
+        import torch
+        ids, self.shape = random.integers(0, VOCAB, (1, seq)), (1, seq, EMBD)
+        self.narrow, self.numpy = ids.astype(numpy.int32), numpy
+        self.out, self.error = numpy.empty(self.shape, numpy.float32), gpt2client._c_error()
+        self.arguments = (store._handle.pointer, self.narrow.ctypes.data, 1, seq, 0)
+        self.function = gpt2client._lib.gpt2c_embed
+        tensor, address = torch.from_numpy(ids), self.out.ctypes.data
+        self.all = {'C call, reused output': lambda: self.function(*self.arguments, address, self.error),
+                    'embed(int32, out=)': lambda: store.embed(self.narrow, out=self.out),
+                    'embed(int64, out=)': lambda: store.embed(ids, out=self.out),
+                    'C call, fresh output': self.fresh,
+                    'embed(int32)': lambda: store.embed(self.narrow),
+                    'embed(int64)': lambda: store.embed(ids),
+                    'embed(tensor)': lambda: store.embed(tensor)}
+
+    def fresh(self):
+        out = self.numpy.empty(self.shape, self.numpy.float32)
+        self.function(*self.arguments, out.ctypes.data, self.error)
+
+
 def measure_embed(where, repetitions):
-    """{what: median us}: the C function with its arguments made before, and embed(), in turn."""
+    """{ids: {what: (median us, page faults per call)}}. In turn, and each time in another order: who comes
+    after a call that has just given back its output finds that memory in the caches."""
     import gpt2client
     import numpy
     store = gpt2client.open(file=where / 'gpt2.gpt2w')
     random = numpy.random.default_rng(1)
     found = {}
     for seq in (1, 64, 1024):
-        ids = random.integers(0, VOCAB, (1, seq))
-        narrow, out = ids.astype(numpy.int32), numpy.empty((1, seq, EMBD), numpy.float32)
-        arguments = (store._handle.pointer, narrow.ctypes.data, 1, seq, 0, out.ctypes.data,
-                     gpt2client._c_error())
-        calls = {'C call': lambda arguments=arguments: gpt2client._lib.gpt2c_embed(*arguments),
-                 'embed(int32, out=)': lambda: store.embed(narrow, out=out),
-                 'embed(int64, out=)': lambda: store.embed(ids, out=out),
-                 'embed(int64)': lambda: store.embed(ids)}
-        times = {name: [] for name in calls}
+        calls = list(Calls(store, seq, random).all.items())
+        times, faults = ({name: [] for name, _ in calls} for _ in range(2))
         for _ in range(200 * repetitions):
-            for name, call in calls.items():
+            random.shuffle(calls)
+            for name, call in calls:
+                before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
                 start = time.perf_counter()
                 call()
                 times[name].append(time.perf_counter() - start)
-        found[seq] = {name: 1e6 * statistics.median(all) for name, all in times.items()}
+                faults[name].append(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
+        found[seq] = {name: (1e6 * statistics.median(all), statistics.mean(faults[name]))
+                      for name, all in times.items()}
     return found
 
 
@@ -212,10 +238,13 @@ def print_workers(found):
 
 
 def print_embed(found):
-    print('\nus per call, and times the C call')
+    print('\nus per call (medians), times the C call with the same kind of output, page faults per call')
     for seq, row in found.items():
-        print(f'1 x {seq:<6}' + '   '.join(
-            f'{name} {us:.1f} ({us / row["C call"]:.2f})' for name, us in row.items()))
+        print(f'1 x {seq}')
+        for name, (us, faults) in row.items():
+            of = 'C call, reused output' if 'out' in name and 'fresh' not in name else \
+                'C call, fresh output'
+            print(f'    {name:22} {us:8.1f} {us / row[of][0]:6.2f} {faults:7.1f}')
 
 
 def main():
@@ -232,7 +261,7 @@ def main():
     with t.folder() as where:
         make_files(where)
         found = {'workers': measure_workers(where, arguments.repetitions),
-                 'embed_us': measure_embed(where, arguments.repetitions)}
+                 'embed': measure_embed(where, arguments.repetitions)}
     if arguments.json:
         print(json.dumps(found, indent=1))
     else:
