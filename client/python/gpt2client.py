@@ -1008,6 +1008,9 @@ def _make_embedding():
             self.store, self.positions = store, bool(positions)
             self.num_embeddings, self.embedding_dim = info.n_vocab, info.n_embd
             self.padding_idx = None
+            # a model that is converted converts its buffers: this one's type is the result's
+            self.register_buffer('_like', torch.empty(0, dtype=torch.float32, device='cpu'),
+                                 persistent=False)
 
         @property
         def weight(self):
@@ -1016,6 +1019,9 @@ def _make_embedding():
 
         def forward(self, ids, past=0, positions=None):
             """past, positions: as in Store.embed()"""
+            return self._gather(ids, past, positions).to(self._like.dtype)
+
+        def _gather(self, ids, past, positions):
             if not _is_torch(ids):
                 raise Error(f'ids must be a tensor, not {type(ids).__name__}')
             if not self.positions:

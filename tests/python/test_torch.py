@@ -330,6 +330,20 @@ class Embeddings(TorchCase):
             self.same(again(ids), model(ids))
             self.assertIsInstance(again[0], gpt2client.Embedding)
 
+    def test_converted(self):
+        """As nn.Embedding is, with the model that it is a part of."""
+        ids = torch.randint(0, VOCAB, (2, 3))
+        for dtype in (torch.float16, torch.bfloat16, torch.float64, torch.float32):
+            model = torch.nn.Sequential(gpt2client.Embedding(self.store, positions=False),
+                                        torch.nn.Linear(EMBD, 3)).to(dtype)
+            theirs = torch.nn.Embedding.from_pretrained(self.wte).to(dtype)
+            self.same(model[0](ids), theirs(ids))
+            self.same(model[0](ids[:, :0]), theirs(ids[:, :0]))
+            self.assertEqual(list(model.state_dict()), ['1.weight', '1.bias'])
+            again = copy.deepcopy(model)
+            self.same(again[0](ids), theirs(ids))
+        self.assertEqual(gpt2client.Embedding(self.store).half()(ids).dtype, torch.float16)
+
     def test_wrong(self):
         layer = gpt2client.Embedding(self.store)
         bare = gpt2client.Embedding(self.store, positions=False)
