@@ -265,10 +265,10 @@ def _c_error():
     return _CError(size=ctypes.sizeof(_CError), index=-1)
 
 
-def _error_of(code, error):
-    """The exception for a failed call."""
+def _error_of(code, error, more=''):
+    """The exception for a failed call; more: to add to its sentence."""
     message = error.message.decode(errors='replace') or _lib.gpt2c_strerror(code).decode()
-    return Error(message, code, None if error.index < 0 else error.index, error.sys_errno or None)
+    return Error(message + more, code, None if error.index < 0 else error.index, error.sys_errno or None)
 
 
 class _Handle:
@@ -456,7 +456,9 @@ def _to_ids(ids, what, count):
     if given is None:
         return _ids_of_list(ids, what, count)
     if given.dtype.kind != 'i' or given.dtype.itemsize not in (4, 8):
-        raise Error(f'{what} must be int32 or int64, not {given.dtype}')
+        plain = given.dtype.kind in 'OSU' and not hasattr(ids, 'dtype')
+        kind = type(ids).__name__ if plain else given.dtype
+        raise Error(f'{what} must be int32 or int64, not {kind}')
     narrow = given.astype(numpy.int32, order='C', copy=True)
     if given.dtype.itemsize == 8 and numpy.count_nonzero(narrow != given):
         raise _first_wrong(given, what, count)
@@ -636,10 +638,13 @@ class Store:
             _timeout_ms(timeout),
             (_ALLOW_UNSEALED if allow_unsealed else 0) | (_COPY_ON_WRITE if writable else 0) |
             (0 if verify else _NO_VERIFY) | (_POPULATE if populate else 0))
+        if file is not None and not (model is socket is None):
+            raise Error('a file is opened without a daemon: no model and no socket can be given')
         pointer, error = ctypes.c_void_p(), _c_error()
         code = _lib.gpt2c_open_with(c_options, pointer, error)
         if code:
-            raise _error_of(code, error)
+            pack = model is not None and (os.sep in model or model.endswith('.gpt2w'))
+            raise _error_of(code, error, '; a pack is opened with file=' if pack else '')
         self._handle = _Handle(pointer.value)
         self._writable, self._model = bool(writable), model
         # what pickle repeats, perhaps in another folder
@@ -926,6 +931,9 @@ def _the_parameter(parameters, name):
 
 
 def _check_parameter(name, parameter, tensor):
+    if not tensor.is_floating_point():
+        raise Error(f'{name} is int8 with scales in the store, which no parameter can be: use '
+                    'gpt2client.Embedding, or a pack of the model\'s type (gpt2-pack --dtype)')
     if parameter.shape != tensor.shape:
         raise Error(f'{name} is {list(parameter.shape)} in the model and {list(tensor.shape)} in the '
                     'store')
@@ -976,6 +984,9 @@ def attach(model, store=None, **options):
     store    a Store that was opened with writable=True, or the name of a model, None: the only one
     options  to open the store with, as those of open()
 
+    It comes last: load_state_dict(), tie_weights() of another table, .to() and .half() put what they make
+    into memory of this process alone, and what was shared no longer is.
+
     Returns the names of the parameters that are shared now. Shapes and types must agree; after an
     error the model is as it was. A table that the store does not have is left alone.
     """
@@ -994,6 +1005,7 @@ def _make_embedding():
     class Embedding(torch.nn.Module):
         """GPT-2's embedding layer in inference, as nn.Embedding: ids of any shape in, [..., n_embd]
         float32 out, without a gradient. It has no parameters: nothing to load, nothing in state_dict().
+        What half() and to(dtype) ask for is what comes out, rounded once; ids and results are on the CPU.
 
         store      a Store; it need not be writable
         positions  True: wte[ids] + wpe[positions], the last dimension of ids being the sequence;

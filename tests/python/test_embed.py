@@ -259,6 +259,8 @@ class Ids(NumpyCase):
                       np.array([1], object), np.array([1j]), 'abc', b'abc', None, {1: 2},
                       [[1], [1, 2]], iter([1])):
             self.error(gpt2client.E_ARGUMENT, 'ids ', self.store.embed, wrong, index=None)
+        for wrong in (None, 'abc', {1: 2}, {1, 2}, iter([1])):
+            self.error(gpt2client.E_ARGUMENT, f'int64, not {type(wrong).__name__}', self.store.embed, wrong)
         for wrong, index in (([1.5], 0), ([1, 2.0], 1), ([True], 0), (['a'], 0), ([None], 0), ([[1, 2], 3], 0)):
             self.error(gpt2client.E_ARGUMENT, 'ids must be integers', self.store.embed, wrong,
                        index=index)

@@ -208,6 +208,14 @@ class Files(support.Case):
         with self.assertRaises(TypeError):
             gpt2client.open(fil='x')
 
+    def test_pack_given_as_a_model(self):
+        for model in (str(self.pack), 'a.gpt2w'):
+            error = self.error(gpt2client.E_NO_DAEMON, 'a pack is opened with file=', gpt2client.open, model,
+                               socket=self.where / 'none')
+            self.assertEqual(str(pickle.loads(pickle.dumps(error))), str(error))
+        error = self.error(gpt2client.E_NO_DAEMON, '', gpt2client.open, 'a', socket=self.where / 'none')
+        self.assertNotIn('file=', str(error))
+
     def test_closed(self):
         store = gpt2client.open(file=self.pack)
         self.assertEqual(support.images(), 1)

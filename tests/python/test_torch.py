@@ -239,6 +239,16 @@ class Attach(TorchCase):
         self.store.attach(frozen)
         self.assertFalse(frozen.transformer.wte.weight.requires_grad)
 
+    def test_other_types(self):
+        for dtype in ('f16', 'bf16'):
+            pack = t.make_pack(self.where / f'{dtype}.gpt2w', VOCAB, POSITIONS, EMBD, dtype=dtype)
+            with gpt2client.open(file=pack, writable=True) as store:
+                model = self.model().to(getattr(torch, DTYPES[dtype]))
+                self.assertEqual(store.attach(model), self.NAMES)
+                self.assertIs(model.lm_head.weight, model.transformer.wte.weight)
+                self.assertEqual(model.lm_head.weight.data_ptr(), store.torch('wte.weight').data_ptr())
+                self.same(model.lm_head.weight.data, store.torch('wte.weight'))
+
     def test_gradients(self):
         """Training goes on in this process alone; frozen stays frozen."""
         with gpt2client.open(file=self.pack, writable=True) as store:
@@ -269,6 +279,9 @@ class Attach(TorchCase):
                   GPT2(VOCAB + 1, POSITIONS, EMBD))
         unchanged('wpe.weight is', GPT2(VOCAB, POSITIONS + 1, EMBD))
         unchanged('torch.float16 in the model', self.model().half())
+        with gpt2client.open(file=t.make_pack(self.where / 'q.gpt2w', VOCAB, POSITIONS, EMBD, dtype='q8'),
+                             writable=True) as int8:
+            unchanged('wte.weight is int8 with scales', self.model(), int8)
         unchanged('no parameter called wte.weight', torch.nn.Linear(3, 3))
         unchanged('several', torch.nn.ModuleList([self.model(), self.model()]))
         with gpt2client.open(file=self.pack) as plain:
