@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The example service, with its 8 workers."""
+"""The example services, with their 8 workers."""
 import importlib.util
 import json
 import os
@@ -17,6 +17,16 @@ import support  # noqa: E402
 from support import EMBD, POSITIONS, VOCAB, gpt2client, t  # noqa: E402
 
 FOLDER = support.SOURCE / 'client' / 'python'
+
+
+def ask(url, body):
+    """(status, headers, body)"""
+    try:
+        with urllib.request.urlopen(url, body.encode(), timeout=t.PATIENCE_S) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers, error.read()
 
 
 @unittest.skipUnless(importlib.util.find_spec('numpy'), 'NumPy is not installed')
@@ -40,13 +50,7 @@ class Service(support.Case):
             self.assertEqual(self.process.wait(t.PATIENCE_S), 0)
 
     def ask(self, body):
-        """(status, headers, body)"""
-        try:
-            with urllib.request.urlopen(self.url, body.encode(), timeout=t.PATIENCE_S) as answer:
-                return answer.status, answer.headers, answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.headers, error.read()
+        return ask(self.url, body)
 
     def attached(self):
         return self.daemon.model('a')['attached']
@@ -73,6 +77,59 @@ class Service(support.Case):
         self.daemon.kill()
         self.assertEqual(self.ask('[[1, 2, 3], [4, 5, 6]]')[2], expected)
         self.stop()
+
+
+@unittest.skipUnless(importlib.util.find_spec('numpy') and importlib.util.find_spec('gunicorn'),
+                     'NumPy or gunicorn is not installed')
+class Gunicorn(support.Case):
+    IDS = '[[1, 2, 3], [4, 5, 6]]'
+
+    def start(self, daemon, *options):
+        """(its process, its address)"""
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'gunicorn', '--workers', '8', '--bind', '127.0.0.1:0', '--chdir', FOLDER,
+             *options, 'example_gunicorn:app'],
+            text=True, stderr=subprocess.PIPE, env={**os.environ, 'GPT2D_SOCKET': daemon.path})
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.wait, t.PATIENCE_S)
+        self.addCleanup(process.terminate)
+        for line in process.stderr:
+            if 'Listening at' in line:
+                return process, line.split('Listening at: ')[1].split()[0]
+        raise AssertionError('gunicorn has ended')
+
+    def expected(self, daemon):
+        with gpt2client.open(socket=daemon.path) as store:
+            return bytes(store.embed(json.loads(self.IDS)))
+
+    def check(self, attached, *options):
+        """attached: how many connections the daemon has once all workers are there"""
+        where = Path(self.enterContext(t.folder()))
+        t.make_pack(where / 'a.gpt2w', VOCAB, POSITIONS, EMBD)
+        daemon = self.enterContext(t.start_daemon(where, '--store', where))
+        _, url = self.start(daemon, *options)
+        t.wait_until(lambda: daemon.model('a')['attached'] == attached, 'all workers')
+        expected = self.expected(daemon)
+        for _ in range(10):
+            status, headers, body = ask(url, self.IDS)
+            self.assertEqual((status, headers['X-Shape'], body), (200, f'2x3x{EMBD}', expected))
+        for wrong in ('', '{', '[1.5]', '[' * 100000, f'[[{VOCAB}]]'):
+            self.assertEqual(ask(url, wrong)[0], 400, wrong[:9])
+        # a new generation is followed
+        old = daemon.model('a')['generation']
+        t.make_pack(where / 'a.gpt2w', VOCAB, POSITIONS, EMBD, seed=2)
+        daemon.hup()
+        t.wait_until(lambda: daemon.model('a')['generation'] != old, 'a new generation')
+        later = self.expected(daemon)
+        self.assertNotEqual(later, expected)
+        for _ in range(10):
+            self.assertEqual(ask(url, self.IDS)[2], later)
+
+    def test_each_attaches(self):
+        self.check(8)
+
+    def test_preload(self):
+        self.check(1, '--preload', '--threads', '2')
 
 
 @unittest.skipUnless(importlib.util.find_spec('numpy'), 'NumPy is not installed')
