@@ -10,6 +10,15 @@
 #include "format/status.h"
 
 /*
+ * Check's own also notes its place in a file whenever it holds, for the report of a crash: a system
+ * call for each assertion, most of the time of tests that try every byte. What fails is told as before.
+ */
+#undef ck_assert_msg
+#define ck_assert_msg(expr, ...)                                                                  \
+	((expr) ? (void)0                                                                         \
+		: _ck_assert_failed(__FILE__, __LINE__, "Assertion '" #expr "' failed", __VA_ARGS__))
+
+/*
  * Runs one suite and returns main's exit code. argv[1], if given, is the one test case to run.
  * CK_FORK=no is respected. A test gets 120 s, which only a hang takes (CK_DEFAULT_TIMEOUT overrides).
  * Everything below may fail a test, so only tests may call it: Check ends a program that does so
