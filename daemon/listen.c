@@ -195,6 +195,26 @@ int gd_listener_adopt(struct gd_listener *listener, int fd, struct gw_error *err
 	return GW_OK;
 }
 
+int gd_listener_check(const struct gd_listener *listener, mode_t mode, gid_t group,
+		      struct gw_error *error)
+{
+	struct stat status;
+
+	if (stat(listener->path, &status) < 0)
+		return gw_fail_errno(error, errno, "cannot look at %s", listener->path);
+	if (mode != (mode_t)-1 && (status.st_mode & 0777) != mode)
+		return gw_fail(error, GW_E_ARGUMENT, GW_NO_OFFSET,
+			       "socket-mode is %04o, but %s was passed with %04o: see SocketMode= "
+			       "of its unit",
+			       (unsigned)mode, listener->path, (unsigned)status.st_mode & 0777);
+	if (group != GD_KEEP_GROUP && status.st_gid != group)
+		return gw_fail(error, GW_E_ARGUMENT, GW_NO_OFFSET,
+			       "socket-group is %u, but %s was passed with %u: see SocketGroup= "
+			       "of its unit",
+			       (unsigned)group, listener->path, (unsigned)status.st_gid);
+	return GW_OK;
+}
+
 void gd_listener_deinit(struct gd_listener *listener)
 {
 	char path[WIRE_SOCKET_PATH_BYTES + 8];

@@ -31,6 +31,13 @@ int gd_listener_init(struct gd_listener *listener, const char *path, mode_t mode
  */
 int gd_listener_adopt(struct gd_listener *listener, int fd, struct gw_error *error);
 
+/*
+ * Whether a socket that was taken over has that mode and group; (mode_t)-1 and GD_KEEP_GROUP: any. It is
+ * not ours to change. Errors: GW_E_ARGUMENT (it has others), GW_E_IO.
+ */
+int gd_listener_check(const struct gd_listener *listener, mode_t mode, gid_t group,
+		      struct gw_error *error);
+
 /* Closes, and removes the socket file if it is still ours. */
 void gd_listener_deinit(struct gd_listener *listener);
 

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -47,33 +46,11 @@ static void fill_standard_fds(void)
 		close(fd);
 }
 
-static uint64_t reserved_fds(rlim_t most)
-{
-	return most / 4 < GD_RESERVED_FDS ? most / 4 : GD_RESERVED_FDS;
-}
-
-/* All the descriptors that we may have, and limits that they can bear. */
 static void set_limits(const struct gd_options *options, struct gd_limits *out)
 {
-	struct rlimit limit = { 0 };
-	uint64_t most, reserved;
-
-	getrlimit(RLIMIT_NOFILE, &limit);
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-	getrlimit(RLIMIT_NOFILE, &limit);
-	reserved = reserved_fds(limit.rlim_cur);
-	most = limit.rlim_cur - reserved;
-	if (most > GD_MAX_CONNECTIONS)
-		most = GD_MAX_CONNECTIONS;
-	out->max_unread_fds_per_user = most / GD_USER_SHARE + WIRE_REPLY_FDS;
-	if (options->max_connections && options->max_connections < most)
-		most = options->max_connections;
-	out->max_connections = most;
+	out->max_connections = options->max_connections;
 	out->max_connections_per_user = options->max_connections_per_user;
-	if (!out->max_connections_per_user)
-		out->max_connections_per_user =
-			most > 2 * GD_USER_SHARE ? most / GD_USER_SHARE : most;
+	out->max_unread_fds_per_user = options->max_unread_fds_per_user;
 }
 
 static void signal_ready(struct gd_watch *watch, short events)
@@ -121,20 +98,12 @@ static int open_signals(struct daemon *daemon, struct gw_error *error)
 /* What the directory's packs may take, in bytes and in descriptors. */
 static struct gd_store_options store_limits(const struct gd_options *options)
 {
-	struct gd_store_options out = { .directory = options->directory,
-					.share = options->share,
-					.small_pages = options->small_pages,
-					.max_bytes = options->memory_max_bytes,
-					.max_retired_bytes = options->retired_max_bytes };
-	struct rlimit limit = { 0 };
-
-	if (!out.max_bytes)
-		out.max_bytes = gd_memory_limit("");
-	if (out.max_retired_bytes == UINT64_MAX)
-		out.max_retired_bytes = out.max_bytes / GD_RETIRED_SHARE;
-	getrlimit(RLIMIT_NOFILE, &limit);
-	out.max_retired = reserved_fds(limit.rlim_cur) / 4;
-	return out;
+	return (struct gd_store_options){ .directory = options->directory,
+					  .share = options->share,
+					  .small_pages = options->pages == GD_PAGES_SMALL,
+					  .max_bytes = options->memory_max_bytes,
+					  .max_retired_bytes = options->retired_max_bytes,
+					  .max_retired = gd_options_reserved_fds() / 4 };
 }
 
 static void files_changed(void *context)
@@ -250,6 +219,12 @@ static int open_socket(struct daemon *daemon, struct gw_error *error)
 	adopt_socket(daemon);
 	if (daemon->listener.fd < 0)
 		code = bind_socket(daemon, error);
+	else
+		code = gd_listener_check(&daemon->listener,
+					 daemon->options.origins[GD_SET_SOCKET_MODE] ?
+						 daemon->options.socket_mode :
+						 (mode_t)-1,
+					 daemon->options.socket_group, error);
 	if (code)
 		return code;
 	daemon->server.listen_watch = (struct gd_watch){ .fd = daemon->listener.fd,
@@ -281,6 +256,8 @@ static void tell_start(const struct daemon *daemon)
 		gd_log("--share file: whoever truncates a pack ends the programs that read it");
 	if (gd_store_count(server->store) == 0)
 		gd_log("no pack in %s yet", daemon->options.directory);
+	if (daemon->options.config_path)
+		gd_log("configured by %s", daemon->options.config_path);
 	gd_log("for programs that use it: export GPT2D_SOCKET=%s", daemon->listener.path);
 }
 
@@ -329,7 +306,7 @@ static void stop(struct daemon *daemon)
 
 static int exit_code(int code)
 {
-	return code == GW_OK ? 0 : code == GW_E_IO ? 4 : 1;
+	return code == GW_OK ? 0 : code == GW_E_ARGUMENT ? 2 : code == GW_E_IO ? 4 : 1;
 }
 
 int main(int argc, char **argv)
@@ -343,9 +320,17 @@ int main(int argc, char **argv)
 	gd_activation_init(&daemon.activation); /* before a descriptor of ours gets one's number */
 	fill_standard_fds();
 	gd_options_parse(argc, argv, &daemon.options);
+	gd_options_derive(&daemon.options);
+	if (daemon.options.check_config) {
+		gd_options_print(&daemon.options, stdout);
+		gd_activation_deinit(&daemon.activation);
+		gd_options_deinit(&daemon.options);
+		return fflush(stdout) ? 4 : 0;
+	}
 	code = run(&daemon, &error);
 	if (code)
 		gd_log("%s", error.message);
 	stop(&daemon);
+	gd_options_deinit(&daemon.options);
 	return exit_code(code);
 }

@@ -2,211 +2,251 @@
 #include "daemon/options.h"
 
 #include <argp.h>
-#include <errno.h>
-#include <grp.h>
-#include <stdio.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
+#include "daemon/config.h"
 #include "daemon/listen.h"
+#include "daemon/memory.h"
+#include "daemon/settings.h"
+#include "format/endpoint.h"
 
-enum {
-	OPTION_SHARE = 256,
-	OPTION_EVENT_LOOP,
-	OPTION_PAGES,
-	OPTION_SOCKET_MODE,
-	OPTION_SOCKET_GROUP,
-	OPTION_ADMIN_GROUP,
-	OPTION_MAX_CONNECTIONS,
-	OPTION_MAX_PER_USER,
-	OPTION_MEMORY_MAX,
-	OPTION_RETIRED_MAX,
-	OPTION_CHECK_CONFIG,
+/* argp's keys: a setting's letter, or this and its place. */
+#define FIRST_KEY 256
+enum { OPTION_CONFIG = FIRST_KEY + GD_N_SETTINGS, OPTION_CHECK_CONFIG };
+
+/* The command line as it is read; applied at its end, over the file that it names. */
+struct command_line {
+	struct gd_options *options;
+	const char *config;
+	struct {
+		const struct gd_setting *setting;
+		const char *value;
+	} * given;
+	size_t n_given;
 };
 
-static const struct argp_option options[] = {
-	{ "socket", 's', "PATH", 0,
-	  "Listen at PATH (default: $XDG_RUNTIME_DIR/gpt2d.sock; as root /run/gpt2d/gpt2d.sock)", 0 },
-	{ "store", 'd', "DIR", 0, "Serve every DIR/NAME.gpt2w as model NAME", 0 },
-	{ "model", 'm', "NAME=FILE", 0, "Serve the pack FILE as model NAME; may be repeated", 0 },
-	{ "share", OPTION_SHARE, "sealed|file", 0,
-	  "Share sealed memory (default), or the packs' own files, which can be truncated under "
-	  "their readers",
-	  0 },
-	{ "pages", OPTION_PAGES, "auto|small", 0,
-	  "Put images on 2 MiB pages where the machine can (default), or never", 0 },
-	{ "event-loop", OPTION_EVENT_LOOP, "auto|io_uring|epoll", 0,
-	  "How to wait (default: io_uring, epoll where that is refused)", 0 },
-	{ "socket-mode", OPTION_SOCKET_MODE, "OCTAL", 0, "Mode of the socket (default: 0660)", 0 },
-	{ "socket-group", OPTION_SOCKET_GROUP, "GROUP", 0, "Group of the socket", 0 },
-	{ "admin-group", OPTION_ADMIN_GROUP, "GROUP", 0,
-	  "Group whose members may reload, load and unload, as root and the daemon's user may", 0 },
-	{ "max-connections", OPTION_MAX_CONNECTIONS, "N", 0,
-	  "Connections at once (default: what RLIMIT_NOFILE leaves)", 0 },
-	{ "max-connections-per-user", OPTION_MAX_PER_USER, "N", 0,
-	  "Connections of one user at once (default: a quarter of all)", 0 },
-	{ "memory-max", OPTION_MEMORY_MAX, "BYTES", 0,
-	  "Memory for all images, with K, M, G or T (default: the control group's limit, at most 75% "
-	  "of the machine's)",
-	  0 },
-	{ "retired-max", OPTION_RETIRED_MAX, "BYTES", 0,
-	  "Of it, for generations that are served no longer and still held (default: half)", 0 },
-	{ "check-config", OPTION_CHECK_CONFIG, NULL, OPTION_HIDDEN, NULL, 0 },
-	{ 0 },
-};
-
-/* strtoull with everything that it lets pass refused. */
-static uint64_t parse_number(struct argp_state *state, const char *what, const char *text, int base,
-			     uint64_t least, uint64_t most)
+void gd_options_init(struct gd_options *options)
 {
-	char *end;
-	unsigned long long value;
-
-	errno = 0;
-	value = strtoull(text, &end, base);
-	if (text[0] < '0' || text[0] > '9' || *end || errno || value < least || value > most)
-		argp_error(state, "--%s is %s, not a number from %llu to %llu", what, text,
-			   (unsigned long long)least, (unsigned long long)most);
-	return value;
+	*options = (struct gd_options) { .share = WIRE_SHARE_SEALED,
+					 .socket_mode = 0660,
+					 .socket_group = GD_KEEP_GROUP,
+					 .admin_group = GD_KEEP_GROUP,
+					 .retired_max_bytes = UINT64_MAX };
 }
 
-/* A number of bytes, at least 1 unless zero is allowed: 300000000, 512M, 2G. */
-static uint64_t parse_bytes(struct argp_state *state, const char *what, const char *text,
-			    uint64_t least)
+void gd_options_deinit(struct gd_options *options)
 {
-	static const char units[] = "KMGT";
-	char digits[32];
-	size_t n = strspn(text, "0123456789");
-	const char *unit = n && text[n] && !text[n + 1] ? strchr(units, text[n]) : NULL;
-	unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
-
-	if (!n || n >= sizeof digits || (text[n] && !unit))
-		argp_error(state, "--%s is %s, not a number of bytes such as 4096, 512M or 2G", what,
-			   text);
-	snprintf(digits, sizeof digits, "%.*s", (int)n, text);
-	return parse_number(state, what, digits, 10, least, (UINT64_MAX - 1) >> shift) << shift;
+	for (size_t i = 0; i < GD_N_SETTINGS; i++)
+		gd_setting_clear(gd_settings + i, options);
+	free(options->config_path);
+	options->config_path = NULL;
 }
 
-/* Which of two or three words it is, from 1. */
-static int parse_word(struct argp_state *state, const char *what, const char *text,
-		      const char *const words[], int n)
+/* What is served is said by one of both: who serves one pack does not mean the machine's too. */
+static void forget_file_packs(const struct command_line *line)
 {
-	for (int i = 0; i < n; i++)
-		if (strcmp(text, words[i]) == 0)
-			return i + 1;
-	argp_error(state, "--%s is %s; see --help", what, text);
-	return 1;
+	for (size_t i = 0; i < line->n_given; i++) {
+		const struct gd_setting *setting = line->given[i].setting;
+
+		if (setting == &gd_settings[GD_SET_STORE] ||
+		    setting == &gd_settings[GD_SET_MODEL]) {
+			gd_setting_clear(&gd_settings[GD_SET_STORE], line->options);
+			gd_setting_clear(&gd_settings[GD_SET_MODEL], line->options);
+			return;
+		}
+	}
 }
 
-static gid_t parse_group(struct argp_state *state, const char *what, const char *text)
+static void check_together(struct argp_state *state, struct gd_options *options)
 {
-	const struct group *group = getgrnam(text);
+	struct stat status;
 
-	if (group)
-		return group->gr_gid;
-	if (text[0] < '0' || text[0] > '9')
-		argp_error(state, "--%s: there is no group %s", what, text);
-	return (gid_t)parse_number(state, what, text, 10, 0, GD_KEEP_GROUP - 1u);
+	if (options->directory || options->n_models)
+		return;
+	if (stat(GD_DEFAULT_STORE, &status) < 0 || !S_ISDIR(status.st_mode))
+		argp_error(state,
+			   "nothing to serve: give --store DIR, or --model NAME=FILE (there is no %s)",
+			   GD_DEFAULT_STORE);
+	options->directory = strdup(GD_DEFAULT_STORE);
+	if (!options->directory)
+		argp_failure(state, 1, 0, "no memory");
 }
 
-static void add_model(struct argp_state *state, struct gd_options *out, const char *text)
+static void apply(struct argp_state *state, const struct command_line *line)
 {
-	const char *equals = strchr(text, '=');
+	struct gw_error error = GW_ERROR_INIT;
 
-	if (!equals || equals == text || equals[1] == '\0')
-		argp_error(state, "--model is %s, not NAME=FILE", text);
-	if (out->n_models == GD_MAX_MODELS)
-		argp_error(state, "at most %d models", GD_MAX_MODELS);
-	out->models[out->n_models++] = text;
-}
-
-static void check_together(struct argp_state *state, const struct gd_options *out)
-{
-	if (!out->directory && out->n_models == 0)
-		argp_error(state, "nothing to serve: give --store DIR, or --model NAME=FILE");
+	if (gd_config_read(line->config ? line->config : GD_CONFIG_FILE, !line->config,
+			   line->options, &error))
+		argp_failure(state, argp_err_exit_status, 0, "%s", error.message);
+	forget_file_packs(line);
+	for (size_t i = 0; i < line->n_given; i++)
+		if (gd_setting_set(line->given[i].setting, line->given[i].value,
+				   GD_FROM_COMMAND_LINE, line->options, &error))
+			argp_error(state, "--%s", error.message);
+	check_together(state, line->options);
 }
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
-	static const char *const shares[] = { "sealed", "file" };
-	static const char *const pages[] = { "auto", "small" };
-	static const char *const loops[] = { "auto", "io_uring", "epoll" };
-	struct gd_options *out = state->input;
+	struct command_line *line = state->input;
 
+	for (size_t i = 0; i < GD_N_SETTINGS; i++) {
+		const struct gd_setting *setting = gd_settings + i;
+
+		if (key == (setting->letter ? setting->letter : FIRST_KEY + (int)i)) {
+			line->given[line->n_given].setting = setting;
+			line->given[line->n_given++].value = text;
+			return 0;
+		}
+	}
 	switch (key) {
-	case 's':
-		out->socket_path = text;
-		break;
-	case 'd':
-		out->directory = text;
-		break;
-	case 'm':
-		add_model(state, out, text);
-		break;
-	case OPTION_SHARE:
-		out->share = parse_word(state, "share", text, shares, 2) == 1 ? WIRE_SHARE_SEALED :
-										WIRE_SHARE_FILE;
-		break;
-	case OPTION_PAGES:
-		out->small_pages = parse_word(state, "pages", text, pages, 2) == 2;
-		break;
-	case OPTION_EVENT_LOOP:
-		out->backend = (enum gd_backend)(parse_word(state, "event-loop", text, loops, 3) - 1);
-		break;
-	case OPTION_SOCKET_MODE:
-		out->socket_mode = (mode_t)parse_number(state, "socket-mode", text, 8, 0, 0777);
-		break;
-	case OPTION_SOCKET_GROUP:
-		out->socket_group = parse_group(state, "socket-group", text);
-		break;
-	case OPTION_ADMIN_GROUP:
-		out->admin_group = parse_group(state, "admin-group", text);
-		break;
-	case OPTION_MAX_CONNECTIONS:
-		out->max_connections =
-			parse_number(state, "max-connections", text, 10, 1, GD_MAX_CONNECTIONS);
-		break;
-	case OPTION_MAX_PER_USER:
-		out->max_connections_per_user = parse_number(state, "max-connections-per-user", text,
-							     10, 1, GD_MAX_CONNECTIONS);
-		break;
-	case OPTION_MEMORY_MAX:
-		out->memory_max_bytes = parse_bytes(state, "memory-max", text, 1);
-		break;
-	case OPTION_RETIRED_MAX:
-		out->retired_max_bytes = parse_bytes(state, "retired-max", text, 0);
-		break;
+	case OPTION_CONFIG:
+		line->config = text;
+		return 0;
 	case OPTION_CHECK_CONFIG:
-		argp_error(state, "--check-config: this release has no configuration file");
-		break;
+		line->options->check_config = true;
+		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "unexpected argument: %s", text);
-		break;
+		return 0;
 	case ARGP_KEY_END:
-		check_together(state, out);
-		break;
+		apply(state, line);
+		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
-	return 0;
 }
 
 void gd_options_parse(int argc, char **argv, struct gd_options *out)
 {
-	static const struct argp argp = {
+	struct argp_option options[GD_N_SETTINGS + 3] = {
+		[GD_N_SETTINGS] = { "config", OPTION_CONFIG, "FILE", 0,
+				    "Read FILE, which must exist (default: " GD_CONFIG_FILE
+				    ", if it does); what the command line says comes before it",
+				    0 },
+		[GD_N_SETTINGS +
+			1] = { "check-config", OPTION_CHECK_CONFIG, NULL, 0,
+			       "Check the file and the options, print what would hold and where "
+			       "it is from, and end",
+			       0 },
+	};
+	const struct argp argp = {
 		.options = options,
 		.parser = parse_option,
 		.doc = "Shares the token and position tables of GPT-2 models, verified once, with all "
 		       "programs of this machine.\vSIGHUP looks at the packs again and loads what has "
 		       "changed; SIGTERM ends the daemon, and programs that have a model keep it.",
 	};
+	/* no more than one for each word */
+	struct command_line line = { .options = out,
+				     .given = calloc((size_t)argc + 1, sizeof *line.given) };
 
-	*out = (struct gd_options){ .share = WIRE_SHARE_SEALED,
-				    .socket_mode = 0660,
-				    .socket_group = GD_KEEP_GROUP,
-				    .admin_group = GD_KEEP_GROUP,
-				    .retired_max_bytes = UINT64_MAX };
+	gd_options_init(out);
+	for (size_t i = 0; i < GD_N_SETTINGS; i++)
+		options[i] = (struct argp_option) {
+			.name = gd_settings[i].name,
+			.key = gd_settings[i].letter ? gd_settings[i].letter : FIRST_KEY + (int)i,
+			.arg = gd_settings[i].argument,
+			.doc = gd_settings[i].text,
+		};
 	argp_program_version = "gpt2d " GW_RELEASE;
 	argp_err_exit_status = 2;
-	argp_parse(&argp, argc, argv, 0, NULL, out);
+	if (!line.given)
+		abort();
+	argp_parse(&argp, argc, argv, 0, NULL, &line);
+	free(line.given);
+}
+
+uint64_t gd_options_reserved_fds(void)
+{
+	struct rlimit limit = { 0 };
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	return limit.rlim_cur / 4 < GD_RESERVED_FDS ? limit.rlim_cur / 4 : GD_RESERVED_FDS;
+}
+
+/* All the descriptors that we may have, and limits that they can bear. */
+static void derive_connections(struct gd_options *options)
+{
+	struct rlimit limit = { 0 };
+	uint64_t most;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	most = limit.rlim_cur - gd_options_reserved_fds();
+	if (most > GD_MAX_CONNECTIONS)
+		most = GD_MAX_CONNECTIONS;
+	options->max_unread_fds_per_user = most / GD_USER_SHARE + WIRE_REPLY_FDS;
+	if (!options->max_connections || options->max_connections > most)
+		options->max_connections = most;
+	most = options->max_connections;
+	if (!options->max_connections_per_user)
+		options->max_connections_per_user =
+			most > 2 * GD_USER_SHARE ? most / GD_USER_SHARE : most;
+}
+
+void gd_options_derive(struct gd_options *options)
+{
+	struct stat status;
+
+	derive_connections(options);
+	if (!options->memory_max_bytes)
+		options->memory_max_bytes = gd_memory_limit("");
+	if (options->retired_max_bytes == UINT64_MAX)
+		options->retired_max_bytes = options->memory_max_bytes / GD_RETIRED_SHARE;
+	if (options->admin_group == GD_KEEP_GROUP && options->directory &&
+	    stat(options->directory, &status) == 0 && S_ISDIR(status.st_mode) &&
+	    status.st_mode & S_IWGRP)
+		options->admin_group = status.st_gid;
+}
+
+static void print_origin(const struct gd_options *options, int origin, FILE *out)
+{
+	if (origin == GD_FROM_DEFAULT)
+		fprintf(out, " ; default\n");
+	else if (origin == GD_FROM_COMMAND_LINE)
+		fprintf(out, " ; command line\n");
+	else
+		fprintf(out, " ; %s:%d\n", options->config_path, origin);
+}
+
+static void print_models(const struct gd_options *options, FILE *out)
+{
+	const int origin = options->origins[GD_SET_MODEL];
+
+	char model[PATH_MAX];
+
+	for (size_t i = 0; i < options->n_models; i++)
+		fprintf(out, "model = %s ; %s\n",
+			gw_quote(options->models[i], strlen(options->models[i]), model,
+				 sizeof model),
+			origin == GD_FROM_COMMAND_LINE ? "command line" : options->config_path);
+}
+
+void gd_options_print(const struct gd_options *options, FILE *out)
+{
+	char value[PATH_MAX];
+
+	fprintf(out, "# configuration file: %s\n[gpt2d]\n",
+		options->config_path ? options->config_path
+				     : "none (there is no " GD_CONFIG_FILE ")");
+	for (size_t i = 0; i < GD_N_SETTINGS; i++) {
+		if (i == GD_SET_MODEL) {
+			print_models(options, out);
+			continue;
+		}
+		gd_setting_show(gd_settings + i, options, value, sizeof value);
+		if (i == GD_SET_SOCKET && !options->socket_path &&
+		    wire_daemon_socket_path(value, NULL))
+			value[0] = '\0';
+		fprintf(out, value[0] ? "%s = %s" : "#%s =%s", gd_settings[i].name, value);
+		print_origin(options, options->origins[i], out);
+	}
 }

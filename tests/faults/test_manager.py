@@ -199,15 +199,14 @@ def test_unit_reload_has_a_result():
     """What ExecReload= says is what `systemctl reload` gives: 0, or not (fault 27)."""
     unit = Path(t.program('GPT2D_SERVICE')).read_text()
     words = re.search(r'^ExecReload=\S+/gpt2ctl (.+)$', unit, re.M).group(1).split()
-    start = re.search(r'^ExecStart=\S+/gpt2d (.+)$', unit, re.M).group(1).split()
+    start = re.search(r'^ExecStart=\S+/gpt2d(.*)$', unit, re.M).group(1).split()
     with t.folder() as where:
         t.make_pack(where / 'm.gpt2w')
         made = listener(where / 's')
-        for word, instead in (('--store=/var/lib/gpt2d', f'--store={where}'),
-                              ('--admin-group=gpt2-admin', '--admin-group=0')):
-            start[start.index(word)] = instead
+        config = where / 'c'
+        config.write_text(f'[gpt2d]\nstore = {where}\nadmin-group = 0\n')
         words[words.index('--socket=/run/gpt2d/gpt2d.sock')] = f'--socket={where / "s"}'
-        with passed(where, [made.fileno()], *start) as daemon:
+        with passed(where, [made.fileno()], *start, '--config', config) as daemon:
             t.wait_socket(daemon)
             t.run(t.program('GPT2CTL'), *words)
             (where / 'bad.gpt2w').write_bytes(b'no pack')

@@ -114,7 +114,7 @@ def test_19_path_too_long():
         with t.start_daemon(where, '--store', where, socket_path=long[:107]) as daemon:
             daemon.stop()
         t.check_equal(sorted(p.name for p in where.iterdir() if not p.name.endswith('.log')), [])
-        gpt2d(where, '--socket', '', code=1)
+        gpt2d(where, '--socket', '', code=2)
 
 
 def test_default_path():

@@ -298,6 +298,8 @@ def start_daemon(where, *arguments, socket_path=None, before=(), uid=None, ready
         if close_fds012:
             os.closerange(0, 3)
 
+    if '--config' not in arguments:
+        arguments = ('--config', os.devnull, *arguments)  # not this machine's
     command = [*before, binary, '--socket', path, *arguments]
     with open(log, 'wb') as file:
         # a session of its own: the terminal's ^C is the test's alone
