@@ -266,7 +266,7 @@ def main():
         print(json.dumps(found, indent=1))
     else:
         print_workers(found['workers'])
-        print_embed(found['embed_us'])
+        print_embed(found['embed'])
 
 
 if __name__ == '__main__':
