@@ -527,8 +527,10 @@ class Output(Case):
 
     def test_signals_leave_nothing(self):
         for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP:
+            # ignored signals are inherited, and stay ignored: nohup's SIGHUP among them
             child = subprocess.Popen([PROGRAM, "init", "-o", "out.gpt2w", "--size", "gpt2-xl"],
-                                     stderr=subprocess.DEVNULL)
+                                     stderr=subprocess.DEVNULL,
+                                     preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
             while child.poll() is None and not os.listdir("."):
                 time.sleep(0.001)
             child.send_signal(number)
