@@ -169,6 +169,7 @@ int gd_config_read(const char *path, bool optional, struct gd_options *options,
 		return GW_OK;
 	if (!source.file)
 		return gw_fail_errno(error, errno, "cannot open %s", path);
+	free(options->config_path);
 	options->config_path = strdup(path);
 	line = ini_parse_stream(read_line, &source, take_key, &source);
 	fclose(source.file);
