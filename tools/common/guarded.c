@@ -19,8 +19,7 @@ static void tool_guard_leave(int number)
 
 bool tool_guard_begin(void)
 {
-	/* not blocked within the handler, so that leaving it needs no system call to unblock it */
-	struct sigaction action = { .sa_handler = tool_guard_leave, .sa_flags = SA_NODEFER };
+	struct sigaction action = { .sa_handler = tool_guard_leave };
 
 	sigemptyset(&action.sa_mask);
 	return sigaction(SIGBUS, &action, &tool_guard_before) == 0;
@@ -33,7 +32,8 @@ void tool_guard_end(void)
 
 bool tool_guarded(void (*read)(void *context), void *context)
 {
-	if (sigsetjmp(tool_guard_exit, 0)) {
+	/* with the mask: SIGBUS is blocked in its handler */
+	if (sigsetjmp(tool_guard_exit, 1)) {
 		tool_guard_set = 0;
 		return false;
 	}
