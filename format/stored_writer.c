@@ -17,6 +17,16 @@ struct gw_stored_writer {
 	uint64_t end; /* of the last of them, in the file */
 };
 
+int gw_stored_writer_admit(uint64_t n_blocks, struct gw_error *error)
+{
+	if (n_blocks <= GW_MAX_STORED_BLOCKS)
+		return GW_OK;
+	return gw_fail(error, GW_E_LIMIT, GW_NO_OFFSET,
+		       "%" PRIu64 " blocks of %" PRIu64
+		       " bytes; a compressed pack has at most %" PRIu64,
+		       n_blocks, GW_BLOCK_BYTES, GW_MAX_STORED_BLOCKS);
+}
+
 int gw_stored_writer_new(const struct gw_pack *pack, int fd, const char *path, bool replace,
 			 struct gw_stored_writer **out_writer, struct gw_error *error)
 {
@@ -26,11 +36,9 @@ int gw_stored_writer_new(const struct gw_pack *pack, int fd, const char *path, b
 
 	if (pack->stored)
 		return gw_fail(error, GW_E_ARGUMENT, GW_NO_OFFSET, "it is compressed already");
-	if (n_blocks > GW_MAX_STORED_BLOCKS)
-		return gw_fail(error, GW_E_LIMIT, GW_NO_OFFSET,
-			       "%" PRIu64 " blocks of %" PRIu64
-			       " bytes; a compressed pack has at most %" PRIu64,
-			       n_blocks, GW_BLOCK_BYTES, GW_MAX_STORED_BLOCKS);
+	code = gw_stored_writer_admit(n_blocks, error);
+	if (code)
+		return code;
 	writer = calloc(1, sizeof *writer);
 	if (!writer)
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "no memory");

@@ -13,6 +13,9 @@
 
 struct gw_stored_writer;
 
+/* GW_E_LIMIT if a pack of so many blocks cannot be compressed (GW_MAX_STORED_BLOCKS). */
+int gw_stored_writer_admit(uint64_t n_blocks, struct gw_error *error);
+
 /*
  * Starts the compressed form of pack, which was opened from fd and is not compressed, at path
  * (gw_outfile_create's rules and errors). pack and fd are borrowed until the writer ends. *out_writer is

@@ -111,6 +111,11 @@ uint64_t gw_writer_image_bytes(const struct gw_writer *writer)
 	return writer->image_bytes;
 }
 
+uint64_t gw_writer_block_count(const struct gw_writer *writer)
+{
+	return writer->n_blocks;
+}
+
 /* Hashes n bytes that follow in the current tensor, closing blocks on the way. */
 static void hash_on(struct gw_writer *writer, const uint8_t *data, uint64_t n)
 {

@@ -45,8 +45,9 @@ int gw_writer_finish(struct gw_writer *writer, const struct gw_provenance *prove
 		     uint64_t n_layer, uint64_t n_head, struct gw_digest *out_content_id,
 		     struct gw_error *error);
 
-/* Size of the pack in bytes. */
+/* Size of the pack in bytes, and the blocks of its tensors. */
 uint64_t gw_writer_image_bytes(const struct gw_writer *writer);
+uint64_t gw_writer_block_count(const struct gw_writer *writer);
 
 /* Ends the writer; without a successful finish nothing is left behind. NULL is fine. */
 void gw_writer_free(struct gw_writer *writer);

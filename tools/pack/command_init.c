@@ -243,8 +243,7 @@ static int pack_init_write(const struct pack_init *init, uint64_t n_layer, uint6
 	struct gw_provenance provenance;
 	struct tool_progress progress;
 	struct gw_writer *writer = NULL;
-	int code = gw_writer_new(init->output.path, init->output.replace, tables, n_tables, &writer,
-				 error);
+	int code = pack_begin(&init->output, tables, n_tables, &writer, error);
 
 	if (code != GW_OK)
 		return code;

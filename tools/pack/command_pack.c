@@ -226,8 +226,7 @@ static int pack_declare(const struct pack_arguments *arguments, const struct pac
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
 	for (size_t i = 0; i < plan->n_tables; i++)
 		tensors[i] = pack_plan_declare(plan, i);
-	code = gw_writer_new(arguments->output.path, arguments->output.replace, tensors,
-			     plan->n_tables, out_writer, error);
+	code = pack_begin(&arguments->output, tensors, plan->n_tables, out_writer, error);
 	free(tensors);
 	return code;
 }

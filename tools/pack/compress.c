@@ -145,6 +145,21 @@ int pack_compress(int fd, const struct pack_output *output, unsigned n_threads,
 	return code;
 }
 
+int pack_begin(const struct pack_output *output, const struct gw_tensor *tensors, size_t n,
+	       struct gw_writer **out_writer, struct gw_error *error)
+{
+	struct gw_writer *writer = NULL;
+	int code = gw_writer_new(output->path, output->replace, tensors, n, &writer, error);
+
+	if (code == GW_OK && output->level)
+		code = gw_stored_writer_admit(gw_writer_block_count(writer), error);
+	if (code == GW_OK)
+		*out_writer = writer;
+	else
+		gw_writer_free(writer);
+	return code;
+}
+
 int pack_finish(struct gw_writer *writer, const struct pack_output *output,
 		const struct gw_provenance *provenance, uint64_t n_layer, uint64_t n_head,
 		struct pack_made *out, struct gw_error *error)

@@ -23,7 +23,14 @@ struct pack_made {
 };
 
 /*
- * Finishes the pack of writer, whose tensors are complete and whose path is output's. To be compressed it
+ * gw_writer_new for output, with its errors; also GW_E_LIMIT, before anything is written, for a pack that
+ * is to be compressed and has more blocks than a compressed one may.
+ */
+int pack_begin(const struct pack_output *output, const struct gw_tensor *tensors, size_t n,
+	       struct gw_writer **out_writer, struct gw_error *error);
+
+/*
+ * Finishes the pack of pack_begin's writer, whose tensors are complete. To be compressed it
  * is completed in its temporary file, and written anew from there, by all processors; the same bytes
  * whatever their number. Memory: some 3 MiB for each. Errors: those of gw_writer_finish,
  * gw_stored_writer_new, and gw_block_encoder_new.

@@ -99,6 +99,13 @@ class Zstd(test_cli.Case):
                     self.assertIn("--zstd", err)
                     self.left("raw", "small")
 
+    def test_too_large(self):
+        """Refused before the 277 GB that could not be compressed are written."""
+        _, err = self.run_pack("init", "-o", "out", "--vocab", "90000000", "--embd", "768", "--zstd",
+                               code=USAGE)
+        self.assertIn("a compressed pack has at most 1048576", err)
+        self.left()
+
     def test_any_number_of_processors(self):
         if len(os.sched_getaffinity(0)) < 2:
             print("NOTE: one processor only: the same number twice", file=sys.stderr)
