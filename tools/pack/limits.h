@@ -71,6 +71,12 @@
 #define PACK_ZIP_FREE_BYTES (UINT64_C(16) << 20)
 #define PACK_MAX_ZIP_RATIO UINT64_C(100)
 /*
+ * Members beyond that ratio, as far as they are read, may together have this many bytes: --all reads
+ * every one, and an archive has room for thousands. The causal masks of GPT-2 XL, 48 of 4 MiB which
+ * deflate to next to nothing, are the most that is known; to inflate all of it takes about a second.
+ */
+#define PACK_MAX_ZIP_THIN_BYTES (UINT64_C(256) << 20)
+/*
  * A pickle, which is read whole: PyTorch's describe a tensor with 150 bytes, an optimizer's state
  * included 0.2 MB for GPT-2 XL.
  */

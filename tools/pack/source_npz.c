@@ -100,7 +100,7 @@ static int pack_npz_bytes(void *context, uint64_t offset, uint64_t n, uint8_t *o
 			  struct gw_error *error)
 {
 	struct pack_npz *npz = context;
-	const struct pack_zip_member *member = &npz->zip->members[npz->current];
+	struct pack_zip_member *member = &npz->zip->members[npz->current];
 	int code = GW_OK;
 
 	offset += npz->arrays[npz->current].data_offset;
@@ -164,7 +164,7 @@ static const struct pack_reader pack_npz_reader = {
 };
 
 /* The header of a member, its messages with the names of file and member. */
-static int pack_npz_parse(const struct pack_zip *zip, const struct pack_zip_member *member,
+static int pack_npz_parse(struct pack_zip *zip, struct pack_zip_member *member,
 			  struct pack_array *out, struct gw_error *error)
 {
 	uint8_t head[PACK_ARRAY_HEAD_BYTES];
@@ -192,7 +192,7 @@ static int pack_npz_parse(const struct pack_zip *zip, const struct pack_zip_memb
 static int pack_npz_list(const struct pack_npz *npz, size_t i, struct pack_source *source,
 			 struct gw_error *error)
 {
-	const struct pack_zip_member *member = &npz->zip->members[i];
+	struct pack_zip_member *member = &npz->zip->members[i];
 	struct pack_tensor tensor = pack_array_tensor(&npz->arrays[i]);
 	int code;
 

@@ -40,7 +40,7 @@ static int pack_torch_zip_fail(const struct pack_torch *torch, uint64_t offset,
 }
 
 /* Reads a whole member of at most most bytes; *out is the caller's. */
-static int pack_torch_load(const struct pack_torch *torch, const struct pack_zip_member *member,
+static int pack_torch_load(const struct pack_torch *torch, struct pack_zip_member *member,
 			   uint64_t most, uint8_t **out, struct gw_error *error)
 {
 	const char *file = torch->zip->file->name;
@@ -73,7 +73,7 @@ static int pack_torch_load(const struct pack_torch *torch, const struct pack_zip
 /* A big-endian machine says so in this member, which there is since PyTorch 2.0. */
 static int pack_torch_byteorder(const struct pack_torch *torch, struct gw_error *error)
 {
-	const struct pack_zip_member *member = pack_torch_part(torch->zip, "byteorder");
+	struct pack_zip_member *member = pack_torch_part(torch->zip, "byteorder");
 	uint8_t *text = NULL;
 	int code;
 
@@ -120,7 +120,7 @@ static int pack_torch_zip_find(const struct pack_torch_finder *finder,
 static int pack_torch_zip_list(struct pack_torch *torch, struct pack_source *source,
 			       struct gw_error *error)
 {
-	const struct pack_zip_member *member = pack_torch_part(torch->zip, "data.pkl");
+	struct pack_zip_member *member = pack_torch_part(torch->zip, "data.pkl");
 	const struct pack_torch_finder finder = { .find = pack_torch_zip_find, .torch = torch };
 	const char *file = source->files[0].name;
 	struct pack_pickle *pickle = NULL;

@@ -36,7 +36,7 @@ int pack_torch_effort(const struct pack_source *source, const struct pack_tensor
 }
 
 /* n bytes at offset of a deflated member; forwards without a new beginning. */
-static int pack_torch_inflate(struct pack_torch *torch, const struct pack_zip_member *member,
+static int pack_torch_inflate(struct pack_torch *torch, struct pack_zip_member *member,
 			      uint64_t offset, uint64_t n, uint8_t *out, struct gw_error *error)
 {
 	int code = GW_OK;

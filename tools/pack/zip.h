@@ -23,6 +23,7 @@ struct pack_zip_member {
 	uint16_t flags; /* as both headers have them */
 	bool deflated;  /* false: stored, the data lie in the file as they are */
 	bool verified;  /* pack_zip_verify has found them right */
+	bool counted;   /* among thin_bytes: once, however often it is read */
 };
 
 struct pack_zip {
@@ -32,6 +33,7 @@ struct pack_zip {
 	struct pack_zip_member **by_name; /* the same, sorted */
 	uint8_t *directory;               /* holds the names */
 	uint64_t held_bytes;              /* of memory, all of the above */
+	uint64_t thin_bytes; /* of members read to their end that are beyond PACK_MAX_ZIP_RATIO */
 };
 
 /*
@@ -53,8 +55,7 @@ struct pack_zip_member *pack_zip_find(const struct pack_zip *zip, const char *na
  * its end: every reader verifies a member before it uses any byte of it. Errors: GW_E_SOURCE,
  * GW_E_IO, GW_E_CHANGED, GW_E_MEMORY.
  */
-int pack_zip_verify(const struct pack_zip *zip, struct pack_zip_member *member,
-		    struct gw_error *error);
+int pack_zip_verify(struct pack_zip *zip, struct pack_zip_member *member, struct gw_error *error);
 
 /*
  * A member's contents from beginning to end, inflated where they are deflated; some 110 KiB.
@@ -62,12 +63,12 @@ int pack_zip_verify(const struct pack_zip *zip, struct pack_zip_member *member,
  */
 struct pack_zip_stream;
 
-int pack_zip_stream_new(const struct pack_zip *zip, const struct pack_zip_member *member,
+int pack_zip_stream_new(struct pack_zip *zip, struct pack_zip_member *member,
 			struct pack_zip_stream **out_stream, struct gw_error *error);
 
 /*
  * The next n bytes; GW_E_SOURCE beyond size_bytes. The read that gives the last byte also checks
- * the CRC, so who reads to the end (of an empty member: n = 0) need not verify. out NULL: skips
+ * the CRC, and that the archive is no bomb of many members (PACK_MAX_ZIP_THIN_BYTES), so who reads to the end (of an empty member: n = 0) need not verify. out NULL: skips
  * them. Errors: those of pack_zip_verify; the stream is of no use after one.
  */
 int pack_zip_stream_read(struct pack_zip_stream *stream, void *out, uint64_t n,

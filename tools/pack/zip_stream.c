@@ -12,8 +12,8 @@
 #define PACK_ZIP_CHUNK_BYTES UINT64_C(32768)
 
 struct pack_zip_stream {
-	const struct pack_zip *zip;
-	const struct pack_zip_member *member;
+	struct pack_zip *zip;
+	struct pack_zip_member *member;
 	uint64_t at;        /* of its contents */
 	uint64_t packed_at; /* of its data: what has been read from the file */
 	uint32_t crc;
@@ -36,7 +36,13 @@ static int pack_zip_stream_fail(const struct pack_zip_stream *stream, const char
 		       stream->member->offset_bytes, what);
 }
 
-int pack_zip_stream_new(const struct pack_zip *zip, const struct pack_zip_member *member,
+/* Whether it is far larger than its deflated data. */
+static bool pack_zip_is_thin(const struct pack_zip_member *member)
+{
+	return member->size_bytes / PACK_MAX_ZIP_RATIO > member->packed_bytes;
+}
+
+int pack_zip_stream_new(struct pack_zip *zip, struct pack_zip_member *member,
 			struct pack_zip_stream **out_stream, struct gw_error *error)
 {
 	struct pack_zip_stream *stream = calloc(1, sizeof *stream);
@@ -46,8 +52,7 @@ int pack_zip_stream_new(const struct pack_zip *zip, const struct pack_zip_member
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "out of memory");
 	stream->zip = zip;
 	stream->member = member;
-	if (member->size_bytes > PACK_ZIP_FREE_BYTES &&
-	    member->size_bytes / PACK_MAX_ZIP_RATIO > member->packed_bytes) {
+	if (member->size_bytes > PACK_ZIP_FREE_BYTES && pack_zip_is_thin(member)) {
 		code = pack_zip_stream_fail(stream, "is a bomb: far larger than its deflated data",
 					    error);
 		free(stream);
@@ -132,6 +137,23 @@ static int pack_zip_inflate(struct pack_zip_stream *stream, uint8_t *out, uint64
 	return GW_OK;
 }
 
+/* Many small bombs are a large one. */
+static int pack_zip_count(struct pack_zip_stream *stream, struct gw_error *error)
+{
+	struct pack_zip *zip = stream->zip;
+
+	if (stream->member->counted || !pack_zip_is_thin(stream->member))
+		return GW_OK;
+	stream->member->counted = true;
+	zip->thin_bytes += stream->member->size_bytes; /* each at most PACK_ZIP_FREE_BYTES */
+	if (zip->thin_bytes > PACK_MAX_ZIP_THIN_BYTES)
+		return pack_zip_stream_fail(stream,
+					    "is part of a bomb: with those before it, far larger "
+					    "than the deflated data",
+					    error);
+	return GW_OK;
+}
+
 /* All bytes have been read: nothing may follow in the data, and the CRC must be right. */
 static int pack_zip_finish(struct pack_zip_stream *stream, struct gw_error *error)
 {
@@ -143,7 +165,7 @@ static int pack_zip_finish(struct pack_zip_stream *stream, struct gw_error *erro
 		return pack_zip_stream_fail(stream, "has bytes after its deflated data", error);
 	if (stream->crc != stream->member->crc)
 		return pack_zip_stream_fail(stream, "does not have the CRC that it says", error);
-	return GW_OK;
+	return pack_zip_count(stream, error);
 }
 
 int pack_zip_stream_read(struct pack_zip_stream *stream, void *out, uint64_t n,
@@ -168,8 +190,7 @@ int pack_zip_stream_read(struct pack_zip_stream *stream, void *out, uint64_t n,
 	return code;
 }
 
-int pack_zip_verify(const struct pack_zip *zip, struct pack_zip_member *member,
-		    struct gw_error *error)
+int pack_zip_verify(struct pack_zip *zip, struct pack_zip_member *member, struct gw_error *error)
 {
 	struct pack_zip_stream *stream = NULL;
 	int code;

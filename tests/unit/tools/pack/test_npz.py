@@ -167,6 +167,17 @@ class Malformed(Case):
                 self.assertEqual(code, want[0] if want else status.SOURCE, message)
                 self.assertIn(part, message)
 
+    def test_many_small_bombs(self):
+        """A thousandth of what it claims, in parts of which each is small enough."""
+        zeros = npy(f"({(16 << 20) // 4 - 64},)", bytes((16 << 20) - 256))
+        zeros = (zeros, {"method": 8, "stored": deflate(zeros)})
+        for n, code in (3, test_cli.DONE), (17, INPUT):
+            self.write("in.npz", archive(more=[(f"z{i}.npy", *zeros) for i in range(n)]))
+            self.run_pack("pack", "in.npz", "-o", "some.gpt2w", "--force") # reads none of them
+            _, err = self.run_pack("pack", "--all", "in.npz", "-o", f"{n}.gpt2w", code=code)
+            self.assertEqual("is part of a bomb" in err, code == INPUT, err)
+        self.left("3.gpt2w", "in.npz", "some.gpt2w")
+
     def test_cut_off_anywhere(self):
         for data in archive(), deflated(W):
             for n in range(4, len(data)):
