@@ -25,6 +25,10 @@
 #define GD_RESERVED_FDS (2 * GD_MAX_MODELS + 64)
 /* What --max-connections is at the most: the size of the loop's table. */
 #define GD_MAX_CONNECTIONS 65536
+/* Answers that a user has not read, of each connection that he may have: who reads has one or two. And
+ * the most that --max-unread-replies-per-user takes, which is some gigabytes. */
+#define GD_UNREAD_REPLIES 4
+#define GD_MAX_UNREAD_REPLIES (1 << 20)
 /* A user may hold this fraction of all connections, and of the descriptors in unread answers that the
  * kernel allows the daemon (RLIMIT_NOFILE; beyond it every sendmsg fails with ETOOMANYREFS). */
 #define GD_USER_SHARE 4

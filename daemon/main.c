@@ -50,6 +50,8 @@ static void set_limits(const struct gd_options *options, struct gd_limits *out)
 {
 	out->max_connections = options->max_connections;
 	out->max_connections_per_user = options->max_connections_per_user;
+	out->max_requests_per_user = options->max_requests_per_user;
+	out->max_unread_replies_per_user = options->max_unread_replies_per_user;
 	out->max_unread_fds_per_user = options->max_unread_fds_per_user;
 }
 

@@ -183,13 +183,21 @@ static void derive_connections(struct gd_options *options)
 	most = limit.rlim_cur - gd_options_reserved_fds();
 	if (most > GD_MAX_CONNECTIONS)
 		most = GD_MAX_CONNECTIONS;
-	options->max_unread_fds_per_user = most / GD_USER_SHARE + WIRE_REPLY_FDS;
+	if (!options->max_unread_fds_per_user)
+		options->max_unread_fds_per_user = most / GD_USER_SHARE + WIRE_REPLY_FDS;
+	else if (options->max_unread_fds_per_user > most)
+		options->max_unread_fds_per_user = most;
 	if (!options->max_connections || options->max_connections > most)
 		options->max_connections = most;
 	most = options->max_connections;
 	if (!options->max_connections_per_user)
 		options->max_connections_per_user =
 			most > 2 * GD_USER_SHARE ? most / GD_USER_SHARE : most;
+	if (!options->max_requests_per_user)
+		options->max_requests_per_user = options->max_connections_per_user;
+	if (!options->max_unread_replies_per_user)
+		options->max_unread_replies_per_user =
+			GD_UNREAD_REPLIES * options->max_connections_per_user;
 }
 
 void gd_options_derive(struct gd_options *options)

@@ -33,6 +33,9 @@ enum gd_setting_id {
 	GD_SET_RETIRED_MAX,
 	GD_SET_MAX_CONNECTIONS,
 	GD_SET_MAX_CONNECTIONS_PER_USER,
+	GD_SET_MAX_REQUESTS_PER_USER,
+	GD_SET_MAX_UNREAD_REPLIES_PER_USER,
+	GD_SET_MAX_UNREAD_FDS_PER_USER,
 	GD_N_SETTINGS,
 };
 
@@ -54,7 +57,8 @@ struct gd_options {
 	uint64_t max_connections, max_connections_per_user; /* 0: derived from RLIMIT_NOFILE */
 	uint64_t memory_max_bytes;        /* 0: what the control group, or the machine, has */
 	uint64_t retired_max_bytes;       /* UINT64_MAX: a fraction of that */
-	uint64_t max_unread_fds_per_user; /* 0: derived from RLIMIT_NOFILE */
+	uint64_t max_requests_per_user, max_unread_replies_per_user; /* 0: from those connections */
+	uint64_t max_unread_fds_per_user; /* 0: from RLIMIT_NOFILE */
 	int origins[GD_N_SETTINGS];
 	char *config_path; /* the configuration file; NULL: none was read */
 	bool check_config; /* print and end */

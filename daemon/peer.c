@@ -43,8 +43,19 @@ static void peer_free(struct gd_peer *peer)
 {
 	close(peer->watch.fd);
 	peer->user->unread_fds -= peer->unread_fds;
+	peer->user->unread_replies -= peer->unread_replies;
 	gd_quota_disconnect(&peer->server->quota, peer->user);
 	free(peer);
+}
+
+void gd_peer_wait(struct gd_peer *peer, struct gd_model *model, uint32_t request)
+{
+	peer->waiting = model;
+	peer->waiting_request = request;
+	peer->user->requests++;
+	/* now, so that all who wait cannot exceed the limit at once */
+	peer->unread_fds += WIRE_REPLY_FDS;
+	peer->user->unread_fds += WIRE_REPLY_FDS;
 }
 
 void gd_peer_stop_waiting(struct gd_peer *peer)
@@ -52,30 +63,35 @@ void gd_peer_stop_waiting(struct gd_peer *peer)
 	if (!peer->waiting)
 		return;
 	peer->waiting = NULL;
+	peer->user->requests--;
 	peer->unread_fds -= WIRE_REPLY_FDS;
 	peer->user->unread_fds -= WIRE_REPLY_FDS;
 }
 
-void gd_peer_settle_fds(struct gd_peer *peer)
+void gd_peer_settle(struct gd_peer *peer)
 {
 	int unread_bytes = 0;
 
-	/* what the kernel holds for the peer: 0 once he has received all. Who waits is promised two. */
-	if (!peer->unread_fds || peer->waiting ||
+	/* what the kernel holds for the peer: 0 once he has received all */
+	if ((!peer->unread_fds && !peer->unread_replies) ||
 	    ioctl(peer->watch.fd, SIOCOUTQ, &unread_bytes) < 0 || unread_bytes)
 		return;
+	peer->user->unread_replies -= peer->unread_replies;
+	peer->unread_replies = 0;
+	if (peer->waiting)
+		return; /* he is promised two */
 	peer->user->unread_fds -= peer->unread_fds;
 	peer->unread_fds = 0;
 }
 
-void gd_server_settle_fds(struct gd_server *server, const struct gd_user *user)
+void gd_server_settle(struct gd_server *server, const struct gd_user *user)
 {
 	for (struct gd_peer *peer = server->peers; peer; peer = peer->next)
 		if (peer->user == user)
-			gd_peer_settle_fds(peer);
+			gd_peer_settle(peer);
 	for (struct gd_peer *peer = server->leaving; peer; peer = peer->next)
 		if (peer->user == user)
-			gd_peer_settle_fds(peer);
+			gd_peer_settle(peer);
 }
 
 static void put_leaving(struct gd_server *server, struct gd_peer *peer)
@@ -88,10 +104,10 @@ static void put_leaving(struct gd_server *server, struct gd_peer *peer)
 }
 
 /*
- * Ends a connection. Descriptors in answers that lie unread at the other end use up what the kernel
- * allows us, whether our end is open or not: until they are read or thrown away, which only our end can
- * tell, the connection goes on counting as its user's. Else whoever keeps connecting, asking and
- * misbehaving could use up everybody's.
+ * Ends a connection. Answers that lie unread at the other end take our memory, and the descriptors in
+ * them use up what the kernel allows us, whether our end is open or not: until they are read or thrown
+ * away, which only our end can tell, the connection goes on counting as its user's. Else whoever keeps
+ * connecting, asking and misbehaving could use up everybody's.
  */
 static void peer_end(struct gd_peer *peer)
 {
@@ -103,10 +119,10 @@ static void peer_end(struct gd_peer *peer)
 	*peer->at = peer->next;
 	if (peer->next)
 		peer->next->at = peer->at;
-	gd_peer_settle_fds(peer);
+	gd_peer_settle(peer);
 	shutdown(peer->watch.fd, SHUT_RDWR);
 	drain(peer->watch.fd);
-	if (peer->unread_fds)
+	if (peer->unread_replies)
 		put_leaving(server, peer);
 	else
 		peer_free(peer);
@@ -121,8 +137,8 @@ static void let_leave(struct gd_server *server)
 		struct gd_peer *peer = server->leaving;
 
 		server->leaving = peer->next;
-		gd_peer_settle_fds(peer);
-		if (!peer->unread_fds) {
+		gd_peer_settle(peer);
+		if (!peer->unread_replies) {
 			peer_free(peer);
 			continue;
 		}
@@ -303,9 +319,12 @@ void gd_server_published(void *context, struct gd_model *model)
 
 	server->published_total += model->generation != 0;
 	/* who does not read his news goes without: the notice board says the same */
-	for (struct gd_peer *peer = server->peers; peer; peer = peer->next)
-		if (peer->attached == model)
-			wire_send(peer->watch.fd, &news, NULL, 0, 0, NULL);
+	for (struct gd_peer *peer = server->peers; peer; peer = peer->next) {
+		if (peer->attached != model)
+			continue;
+		gd_peer_settle(peer); /* news that he does not read hide that he has read the rest */
+		wire_send(peer->watch.fd, &news, NULL, 0, 0, NULL);
+	}
 }
 
 void gd_server_settled(void *context, struct gd_model *model)

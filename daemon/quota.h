@@ -10,13 +10,16 @@ struct gd_limits {
 	uint64_t max_connections;          /* of all users together */
 	uint64_t max_connections_per_user;
 	uint64_t max_unread_fds_per_user;  /* descriptors in answers that he has not read */
+	uint64_t max_unread_replies_per_user; /* those answers, with and without descriptors */
+	uint64_t max_requests_per_user;    /* requests that wait for a model to be loaded */
 };
 
 /* A user with at least one connection. */
 struct gd_user {
 	uid_t uid;
 	uint64_t connections;
-	uint64_t unread_fds;
+	uint64_t unread_fds, unread_replies; /* as last looked at, or promised; no less than there are */
+	uint64_t requests;
 	struct gd_user *next;
 };
 

@@ -21,6 +21,10 @@ static bool answer(struct gd_peer *peer, const struct wire_message *message, con
 	if (code == GW_E_TIMEOUT)
 		gd_log_peer("uid %u, pid %d does not read its answers: disconnected",
 			    (unsigned)peer->user->uid, (int)peer->pid);
+	if (code == GW_OK) {
+		peer->unread_replies++;
+		peer->user->unread_replies++;
+	}
 	return code == GW_OK;
 }
 
@@ -49,24 +53,30 @@ bool gd_request_refuse(struct gd_peer *peer, uint32_t request, enum wire_reason 
 	       reason != WIRE_REASON_LIMIT;
 }
 
-/* Counts the descriptors of an answer, sent or promised. */
-static void count_fds(struct gd_peer *peer)
-{
-	peer->unread_fds += WIRE_REPLY_FDS;
-	peer->user->unread_fds += WIRE_REPLY_FDS;
-}
-
 /* Whether the peer's user may have two more descriptors under way. */
 static bool fds_allowed(struct gd_peer *peer)
 {
 	struct gd_server *server = peer->server;
 	const uint64_t limit = server->quota.limits.max_unread_fds_per_user;
 
-	gd_peer_settle_fds(peer);
+	gd_peer_settle(peer);
 	if (peer->user->unread_fds + WIRE_REPLY_FDS <= limit)
 		return true;
-	gd_server_settle_fds(server, peer->user);
+	gd_server_settle(server, peer->user);
 	return peer->user->unread_fds + WIRE_REPLY_FDS <= limit;
+}
+
+/* Whether the peer's user may have one more answer under way. */
+static bool reply_allowed(struct gd_peer *peer)
+{
+	const uint64_t limit = peer->server->quota.limits.max_unread_replies_per_user;
+
+	/* asking the kernel costs as much as answering: only those who seem to be at the limit */
+	if (peer->user->unread_replies >= limit)
+		gd_peer_settle(peer);
+	if (peer->user->unread_replies >= limit)
+		gd_server_settle(peer->server, peer->user);
+	return peer->user->unread_replies < limit;
 }
 
 /* Sends the two descriptors, each a description of the client's own. */
@@ -101,7 +111,8 @@ static bool send_attached(struct gd_peer *peer, uint32_t request, struct gd_mode
 	}
 	if (!sent)
 		return false;
-	count_fds(peer);
+	peer->unread_fds += WIRE_REPLY_FDS;
+	peer->user->unread_fds += WIRE_REPLY_FDS;
 	if (peer->attached)
 		peer->attached->attached--;
 	peer->attached = model;
@@ -121,10 +132,13 @@ static bool answer_model(struct gd_peer *peer, uint32_t request, struct gd_model
 	if (!model->loading || model->removed)
 		return gd_request_refuse(peer, request, WIRE_REASON_LOAD_FAILED, "%s: %s",
 					 model->name, model->message);
+	if (peer->user->requests >= peer->server->quota.limits.max_requests_per_user)
+		return gd_request_refuse(peer, request, WIRE_REASON_LIMIT,
+					 "this user has %" PRIu64
+					 " requests that wait for a model to be loaded",
+					 peer->user->requests);
 	memcpy(message.loading.model, model->name, sizeof message.loading.model);
-	peer->waiting = model;
-	peer->waiting_request = request;
-	count_fds(peer); /* now, so that all who wait cannot exceed the limit at once */
+	gd_peer_wait(peer, model, request);
 	return answer(peer, &message, NULL, 0, NULL);
 }
 
@@ -282,6 +296,10 @@ static bool answer_status(struct gd_peer *peer, const struct wire_message *reque
 
 bool gd_request_answer(struct gd_peer *peer, const struct wire_message *request)
 {
+	if (!reply_allowed(peer))
+		return gd_request_refuse(peer, request->request, WIRE_REASON_LIMIT,
+					 "this user has %" PRIu64 " answers that are not read",
+					 peer->user->unread_replies);
 	switch (request->type) {
 	case WIRE_ATTACH:
 		return answer_attach(peer, request);

@@ -40,6 +40,7 @@ struct gd_peer {
 	struct gd_model *waiting;  /* whose load is to be answered; NULL: none */
 	uint32_t waiting_request;
 	unsigned unread_fds; /* descriptors sent that may not have been received yet, or promised */
+	unsigned unread_replies; /* answers likewise; without news */
 	struct gd_peer *next, **at;
 };
 
@@ -76,8 +77,10 @@ bool gd_request_send(struct gd_peer *peer, const struct wire_message *message);
 bool gd_request_refuse(struct gd_peer *peer, uint32_t request, enum wire_reason reason,
 		       const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* Forgets the descriptors that peer, or all of user's connections, have received meanwhile (peer.c). */
-void gd_peer_settle_fds(struct gd_peer *peer);
-void gd_server_settle_fds(struct gd_server *server, const struct gd_user *user);
+/* Forgets the answers that peer, or all of user's connections, have received meanwhile (peer.c). */
+void gd_peer_settle(struct gd_peer *peer);
+void gd_server_settle(struct gd_server *server, const struct gd_user *user);
+/* Has peer wait for model, and promises him its descriptors. */
+void gd_peer_wait(struct gd_peer *peer, struct gd_model *model, uint32_t request);
 /* Takes back what was promised to a peer that waits; fine if it does not. */
 void gd_peer_stop_waiting(struct gd_peer *peer);

@@ -57,6 +57,15 @@ const struct gd_setting gd_settings[GD_N_SETTINGS] = {
 	{ "max-connections-per-user", 0, "N", GD_KIND_NUMBER, FIELD(max_connections_per_user), 1,
 	  GD_MAX_CONNECTIONS, { 0 },
 	  "Connections of one user at once (default: a quarter of all)" },
+	{ "max-requests-per-user", 0, "N", GD_KIND_NUMBER, FIELD(max_requests_per_user), 1,
+	  GD_MAX_CONNECTIONS, { 0 },
+	  "Requests of one user that wait for models to be loaded (default: one per connection)" },
+	{ "max-unread-replies-per-user", 0, "N", GD_KIND_NUMBER,
+	  FIELD(max_unread_replies_per_user), 1, GD_MAX_UNREAD_REPLIES, { 0 },
+	  "Answers that one user has not read (default: four per connection)" },
+	{ "max-unread-fds-per-user", 0, "N", GD_KIND_NUMBER, FIELD(max_unread_fds_per_user),
+	  WIRE_REPLY_FDS, GD_MAX_CONNECTIONS, { 0 },
+	  "Descriptors in them (default: a quarter of what RLIMIT_NOFILE leaves)" },
 };
 
 const struct gd_setting *gd_setting_find(const char *name)

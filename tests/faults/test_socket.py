@@ -360,6 +360,8 @@ def test_18_foreign_descriptors():
             peer.receive().close()
             t.check_equal(peer.receive().reason, t.MALFORMED)
         t.check_equal(daemon.status()['foreign_fds'], sent + 2, 'counted')
+        metrics = t.run(t.program('GPT2CTL'), '--socket', daemon.path, 'metrics').stdout
+        t.check(f'\ngpt2d_foreign_fds_total {sent + 2}\n' in metrics, metrics)
         t.wait_until(lambda: daemon.fds() <= before, 'the descriptors to be closed')
 
 
@@ -437,6 +439,43 @@ def test_17_limit_per_user():
         t.wait_until(lambda: daemon.log() and try_status(daemon), 'the freed place')
         for peer in peers:
             peer.socket.close()
+
+
+def test_18_limits_of_unread_answers():
+    """At the limit, and one more: of answers, and of descriptors in them."""
+    limits = ('--max-unread-replies-per-user', '5', '--max-unread-fds-per-user', '4')
+    with served(*limits) as (_, daemon):
+        lazy, other = daemon.peer(), daemon.peer()
+        for request in range(2):
+            lazy.attach(request=request)
+        t.wait_until(lambda: other.status().unread_fds == 4, 'both answers')
+        other.attach()
+        answer = other.receive()
+        t.check_equal((answer.kind, answer.reason, answer.text),
+                      (t.REFUSED, t.LIMIT, 'this user has 4 descriptors in answers that are not read'))
+        t.check(other.receive() is None, 'closed')
+        other.socket.close()
+        for _ in range(3):
+            lazy.send(t.encode(t.STATUS))
+        with daemon.peer() as other:
+            answer = t.wait_until(lambda: refused(other), 'the limit of answers')
+            t.check_equal((answer.reason, answer.text),
+                          (t.LIMIT, 'this user has 5 answers that are not read'))
+            t.check(other.receive() is None, 'closed')
+        for _ in range(5):
+            lazy.receive().close()
+        with daemon.peer() as other:  # all is read: as before
+            answer = other.ask_attach()
+            t.check_equal(answer.kind, t.ATTACHED)
+            answer.close()
+        t.check_equal(lazy.status().kind, t.STATUS_REPLY)
+        lazy.socket.close()
+
+
+def refused(peer):
+    """The answer to a request, if it is a refusal."""
+    answer = peer.status()
+    return answer if answer.kind == t.REFUSED else None
 
 
 def try_status(daemon):

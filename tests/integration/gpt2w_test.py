@@ -141,6 +141,7 @@ class Message:
             self.connections = struct.unpack_from('<Q', data, 40)[0]
             self.refused_total, self.foreign_fds = struct.unpack_from('<QQ', data, 64)
             self.note = text_of(data[136:392])
+            self.unread_fds = struct.unpack_from('<Q', data, 440)[0]
 
     def close(self):
         while self.fds:

@@ -76,7 +76,10 @@ START_TEST(all_keys)
 				 "memory-max = 2G\n"
 				 "retired-max = 0\n"
 				 "max-connections = 65536\n"
-				 "max-connections-per-user = 1"),
+				 "max-connections-per-user = 1\n"
+				 "max-requests-per-user = 65536\n"
+				 "max-unread-replies-per-user = 1048576\n"
+				 "max-unread-fds-per-user = 2"),
 		       GW_OK);
 	ck_assert_str_eq(options.socket_path, "/run/x.sock");
 	ck_assert_uint_eq(options.socket_mode, 0600);
@@ -93,6 +96,9 @@ START_TEST(all_keys)
 	ck_assert_uint_eq(options.retired_max_bytes, 0);
 	ck_assert_uint_eq(options.max_connections, 65536);
 	ck_assert_uint_eq(options.max_connections_per_user, 1);
+	ck_assert_uint_eq(options.max_requests_per_user, 65536);
+	ck_assert_uint_eq(options.max_unread_replies_per_user, 1048576);
+	ck_assert_uint_eq(options.max_unread_fds_per_user, 2);
 	ck_assert_int_eq(options.origins[GD_SET_SOCKET], 4);
 	ck_assert_int_eq(options.origins[GD_SET_MAX_CONNECTIONS_PER_USER], 19);
 	ck_assert_str_eq(options.config_path, fixture_path(folder, "c"));
@@ -225,6 +231,12 @@ START_TEST(values)
 		  "max-connections is \"1e3\", not a number from 1 to 65536" },
 		{ "max-connections = \"1\"",
 		  "max-connections is \"\"1\"\", not a number from 1 to 65536" },
+		{ "max-requests-per-user = 0",
+		  "max-requests-per-user is \"0\", not a number from 1 to 65536" },
+		{ "max-unread-replies-per-user = 1048577",
+		  "max-unread-replies-per-user is \"1048577\", not a number from 1 to 1048576" },
+		{ "max-unread-fds-per-user = 1",
+		  "max-unread-fds-per-user is \"1\", not a number from 2 to 65536" },
 		{ "max-connections-per-user = 0",
 		  "max-connections-per-user is \"0\", not a number from 1 to 65536" },
 	};

@@ -46,7 +46,7 @@ static void setup(void)
 	snprintf(path, sizeof path, "%s/socket", folder);
 	options.directory = folder;
 	server = (struct gd_server) { .start_ms = wire_now_ms(), .admin_group = GD_KEEP_GROUP };
-	server.quota.limits = (struct gd_limits) { 8, 6, 5 };
+	server.quota.limits = (struct gd_limits) { 8, 6, 5, 2000, 5 };
 	server.spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	ck_assert_code(error, gd_loop_new(GD_BACKEND_AUTO, &server.loop, &error), GW_OK);
 	ck_assert_code(error, gd_boards_new(&boards, &error), GW_OK);
@@ -522,6 +522,9 @@ START_TEST(news)
 	put_pack("a.gpt2w", 30);
 	scan();
 	settle(1);
+	/* news that lie unread make no answer that was read count as unread */
+	ck_assert_uint_eq(server.quota.users->unread_fds, 0);
+	ck_assert_uint_eq(server.quota.users->unread_replies, 0);
 	message = receive(fd, WIRE_NEWS);
 	ck_assert_uint_gt(message.news.generation, generation);
 	ck_assert_uint_eq(message.news.epoch, 2);
@@ -577,6 +580,91 @@ START_TEST(unread_descriptors_are_limited)
 	ck_assert_uint_eq(server.quota.connections, 2);
 	close(second);
 	close(third);
+}
+END_TEST
+
+static void expect_limit(int fd, const char *message)
+{
+	struct wire_message refused = receive(fd, WIRE_REFUSED);
+
+	ck_assert_uint_eq(refused.refused.reason, WIRE_REASON_LIMIT);
+	ck_assert_str_eq(refused.refused.message, message);
+	expect_end(fd);
+	close(fd);
+}
+
+START_TEST(unread_answers_are_limited)
+{
+	const struct gd_user *user;
+	int first = join(), second = join(), third = join();
+
+	server.quota.limits.max_unread_replies_per_user = 3;
+	user = server.quota.users;
+	for (int i = 0; i < 2; i++)
+		send_message(first, WIRE_STATUS, NULL, 0);
+	send_message(second, WIRE_LIST, NULL, 0);
+	turn();
+	ck_assert_uint_eq(user->unread_replies, 3);
+	send_message(third, WIRE_STATUS, NULL, 0);
+	turn();
+	expect_limit(third, "this user has 3 answers that are not read");
+	/* an end of half of it does not make them forgotten */
+	ck_assert_int_eq(shutdown(first, SHUT_WR), 0);
+	turn();
+	ck_assert_ptr_nonnull(server.leaving);
+	third = join(); /* lets go of the other third, which has read all */
+	ck_assert_uint_eq(user->unread_replies, 3);
+	send_message(third, WIRE_STATUS, NULL, 0);
+	turn();
+	expect_limit(third, "this user has 3 answers that are not read");
+	/* one less is enough, and reading makes it one less */
+	receive(second, WIRE_LISTED);
+	ask(second, WIRE_LIST, NULL, 0, WIRE_LISTED);
+	ask(second, WIRE_LIST, NULL, 0, WIRE_LISTED);
+	receive(first, WIRE_STATUS_REPLY); /* one of the two */
+	third = join();
+	send_message(third, WIRE_STATUS, NULL, 0);
+	turn();
+	receive(third, WIRE_STATUS_REPLY);
+	close(first);
+	turn();
+	ck_assert_ptr_null(server.leaving);
+	ck_assert_uint_eq(server.quota.connections, 2);
+	close(second);
+	close(third);
+}
+END_TEST
+
+START_TEST(waiting_requests_are_limited)
+{
+	int fd[3];
+
+	server.quota.limits.max_unread_fds_per_user = 100;
+	server.quota.limits.max_requests_per_user = 2;
+	for (int round = 0; round < 2; round++) {
+		put_pack(round ? "b.gpt2w" : "a.gpt2w", 20);
+		scan();
+		for (int i = 0; i < 3; i++)
+			fd[i] = join();
+		for (int i = 0; i < 2; i++)
+			ask(fd[i], WIRE_ATTACH, round ? "b" : "a", 0, WIRE_LOADING);
+		ck_assert_uint_eq(server.quota.users->requests, 2);
+		send_message(fd[2], WIRE_ATTACH, round ? "b" : "a", 0);
+		turn();
+		expect_limit(fd[2], "this user has 2 requests that wait for a model to be loaded");
+		close(fd[0]); /* he waits no longer, and another may */
+		server.peers->next->watch.ready(&server.peers->next->watch, POLLHUP);
+		ck_assert_uint_eq(server.quota.users->requests, 1);
+		fd[0] = join();
+		ask(fd[0], WIRE_ATTACH, round ? "b" : "a", 0, WIRE_LOADING);
+		settle(1);
+		ck_assert_uint_eq(server.quota.users->requests, 0);
+		for (int i = 0; i < 2; i++) {
+			receive(fd[i], WIRE_ATTACHED);
+			close(fd[i]);
+		}
+		turn();
+	}
 }
 END_TEST
 
@@ -694,6 +782,8 @@ int main(void)
 	tcase_add_test(tcase, who_waits_is_answered);
 	tcase_add_test(tcase, news);
 	tcase_add_test(limits, unread_descriptors_are_limited);
+	tcase_add_test(limits, unread_answers_are_limited);
+	tcase_add_test(limits, waiting_requests_are_limited);
 	tcase_add_test(limits, who_reads_nothing_is_let_go);
 	tcase_add_test(limits, connections_are_limited);
 	tcase_add_test(limits, without_descriptors);
