@@ -32,8 +32,10 @@
 /* A user may hold this fraction of all connections, and of the descriptors in unread answers that the
  * kernel allows the daemon (RLIMIT_NOFILE; beyond it every sendmsg fails with ETOOMANYREFS). */
 #define GD_USER_SHARE 4
-/* Lines a second about what peers do. */
-#define GD_LOG_PEER_BURST 20
+/* Lines a second about what one user's peers do, and about all; users of whom account is kept at once. */
+#define GD_LOG_USER_BURST 20
+#define GD_LOG_PEERS_BURST 100
+#define GD_LOG_USERS 64
 /* Bytes of an image that a worker reads at a time. */
 #define GD_COPY_BYTES (1u << 20)
 /* Memory that a worker takes at a time, of 2 MiB pages; every piece of it is a round of all processors

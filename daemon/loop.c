@@ -118,7 +118,8 @@ static void arm_later(struct gd_loop *loop, struct gd_watch *watch)
 
 	if (!arm(loop, watch, &error))
 		return;
-	gd_log_peer("cannot watch descriptor %d for now: %s", watch->fd, error.message);
+	gd_log_peer(GD_EVENT_NONE, GD_LOG_NOBODY, 0, "cannot watch descriptor %d for now: %s",
+		    watch->fd, error.message);
 	loop->unarmed = true;
 }
 

@@ -14,6 +14,7 @@
 
 #include "daemon/activation.h"
 #include "daemon/board.h"
+#include "daemon/journal.h"
 #include "daemon/limits.h"
 #include "daemon/log.h"
 #include "daemon/options.h"
@@ -63,7 +64,8 @@ static void signal_ready(struct gd_watch *watch, short events)
 	(void)events;
 	while (read(watch->fd, &info, sizeof info) == sizeof info) {
 		if (info.ssi_signo != SIGHUP) {
-			gd_log("stopping on %s", sigabbrev_np((int)info.ssi_signo));
+			gd_log_event(GD_EVENT_STOPPING, "stopping on %s",
+				     sigabbrev_np((int)info.ssi_signo));
 			gd_supervisor_stopping(&daemon->supervisor);
 			gd_loop_stop(daemon->server.loop);
 			return;
@@ -250,8 +252,8 @@ static void tell_start(const struct daemon *daemon)
 {
 	const struct gd_server *server = &daemon->server;
 
-	gd_log("listening at %s, waiting with %s", daemon->listener.path,
-	       gd_loop_backend(server->loop) == WIRE_BACKEND_IO_URING ? "io_uring" : "epoll");
+	gd_log_event(GD_EVENT_STARTED, "listening at %s, waiting with %s", daemon->listener.path,
+		     gd_loop_backend(server->loop) == WIRE_BACKEND_IO_URING ? "io_uring" : "epoll");
 	if (gd_loop_note(server->loop)[0])
 		gd_log("%s", gd_loop_note(server->loop));
 	if (daemon->options.share == WIRE_SHARE_FILE)
@@ -321,18 +323,21 @@ int main(int argc, char **argv)
 
 	gd_activation_init(&daemon.activation); /* before a descriptor of ours gets one's number */
 	fill_standard_fds();
+	gd_log_open(getenv("JOURNAL_STREAM"), GD_JOURNAL_SOCKET);
 	gd_options_parse(argc, argv, &daemon.options);
 	gd_options_derive(&daemon.options);
 	if (daemon.options.check_config) {
 		gd_options_print(&daemon.options, stdout);
 		gd_activation_deinit(&daemon.activation);
+		gd_log_close();
 		gd_options_deinit(&daemon.options);
 		return fflush(stdout) ? 4 : 0;
 	}
 	code = run(&daemon, &error);
 	if (code)
-		gd_log("%s", error.message);
+		gd_log_event(GD_EVENT_FAILED, "%s", error.message);
 	stop(&daemon);
 	gd_options_deinit(&daemon.options);
+	gd_log_close();
 	return exit_code(code);
 }

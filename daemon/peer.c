@@ -154,7 +154,8 @@ static void peer_malformed(struct gd_peer *peer, int code, uint32_t request,
 {
 	if (code == GW_E_CLOSED) /* the usual end */
 		return;
-	gd_log_peer("uid %u, pid %d: %s", (unsigned)peer->user->uid, (int)peer->pid, error->message);
+	gd_log_peer(GD_EVENT_PEER_ENDED, peer->user->uid, peer->pid, "uid %u, pid %d: %s",
+		    (unsigned)peer->user->uid, (int)peer->pid, error->message);
 	gd_request_refuse(peer, request,
 			  code == GW_E_WIRE_VERSION ? WIRE_REASON_VERSION : WIRE_REASON_MALFORMED,
 			  "%s", error->message);
@@ -223,7 +224,8 @@ static void peer_new(struct gd_server *server, int fd)
 		peer->user = gd_quota_connect(&server->quota, credentials.uid, &reason);
 	if (!peer || !peer->user) {
 		if (peer)
-			gd_log_peer("uid %u is turned away: %s", (unsigned)credentials.uid, reason);
+			gd_log_peer(GD_EVENT_PEER_REFUSED, credentials.uid, credentials.pid,
+				    "uid %u is turned away: %s", (unsigned)credentials.uid, reason);
 		turn_away(server, fd, reason);
 		free(peer);
 		return;
@@ -235,7 +237,8 @@ static void peer_new(struct gd_server *server, int fd)
 	peer->watch = (struct gd_watch){ .fd = fd, .events = POLLIN, .ready = peer_ready,
 					 .owner = peer };
 	if (gd_loop_add(server->loop, &peer->watch, &error)) {
-		gd_log_peer("uid %u is turned away: %s", (unsigned)credentials.uid, error.message);
+		gd_log_peer(GD_EVENT_PEER_REFUSED, credentials.uid, credentials.pid,
+			    "uid %u is turned away: %s", (unsigned)credentials.uid, error.message);
 		gd_quota_disconnect(&server->quota, peer->user);
 		turn_away(server, fd, error.message);
 		free(peer);
@@ -283,7 +286,8 @@ static void accept_with_spare(struct gd_server *server)
 	else if (errno != EAGAIN)
 		pause_accepting(server); /* another thread was quicker */
 	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	gd_log_peer("a connection is turned away: no descriptor left");
+	gd_log_peer(GD_EVENT_PEER_REFUSED, GD_LOG_NOBODY, 0,
+		    "a connection is turned away: no descriptor left");
 }
 
 void gd_server_accept(struct gd_watch *watch, short events)
@@ -291,6 +295,7 @@ void gd_server_accept(struct gd_watch *watch, short events)
 	struct gd_server *server = watch->owner;
 
 	(void)events;
+	gd_log_left_out();
 	let_leave(server);
 	for (int i = 0; i < GD_ACCEPTS_PER_TURN; i++) {
 		int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC);
@@ -302,7 +307,8 @@ void gd_server_accept(struct gd_watch *watch, short events)
 			return;
 		} else if (errno != EINTR && errno != ECONNABORTED) {
 			if (errno != EAGAIN) {
-				gd_log_peer("accept failed: errno %d", errno);
+				gd_log_peer(GD_EVENT_NONE, GD_LOG_NOBODY, 0, "accept failed: errno %d",
+					    errno);
 				pause_accepting(server);
 			}
 			return;

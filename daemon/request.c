@@ -19,7 +19,8 @@ static bool answer(struct gd_peer *peer, const struct wire_message *message, con
 	int code = wire_send(peer->watch.fd, message, fds, n_fds, 0, error);
 
 	if (code == GW_E_TIMEOUT)
-		gd_log_peer("uid %u, pid %d does not read its answers: disconnected",
+		gd_log_peer(GD_EVENT_PEER_ENDED, peer->user->uid, peer->pid,
+			    "uid %u, pid %d does not read its answers: disconnected",
 			    (unsigned)peer->user->uid, (int)peer->pid);
 	if (code == GW_OK) {
 		peer->unread_replies++;
@@ -105,7 +106,8 @@ static bool send_attached(struct gd_peer *peer, uint32_t request, struct gd_mode
 		if (fds[i] >= 0)
 			close(fds[i]);
 	if (resource) {
-		gd_log_peer("%s cannot be handed out: %s", model->name, error.message);
+		gd_log_peer(GD_EVENT_NONE, peer->user->uid, peer->pid,
+			    "%s cannot be handed out: %s", model->name, error.message);
 		return gd_request_refuse(peer, request, WIRE_REASON_RESOURCE, "%s; try again",
 					 error.message);
 	}
@@ -314,7 +316,8 @@ bool gd_request_answer(struct gd_peer *peer, const struct wire_message *request)
 	case WIRE_CLIENT:
 		return gd_request_client(peer, request);
 	default:
-		gd_log_peer("uid %u, pid %d: a message of type %u, which only a daemon sends",
+		gd_log_peer(GD_EVENT_PEER_ENDED, peer->user->uid, peer->pid,
+			    "uid %u, pid %d: a message of type %u, which only a daemon sends",
 			    (unsigned)peer->user->uid, (int)peer->pid, request->type);
 		return gd_request_refuse(peer, request->request, WIRE_REASON_MALFORMED,
 					 "a message of type %u, which only a daemon sends",

@@ -25,7 +25,8 @@ static bool is_permitted(struct gd_peer *peer, uint32_t request, bool *out_goes_
 {
 	if (gd_admin_may(peer->watch.fd, peer->server->admin_group))
 		return true;
-	gd_log_peer("uid %u, pid %d may not steer the daemon", (unsigned)peer->user->uid,
+	gd_log_peer(GD_EVENT_PEER_REFUSED, peer->user->uid, peer->pid,
+		    "uid %u, pid %d may not steer the daemon", (unsigned)peer->user->uid,
 		    (int)peer->pid);
 	*out_goes_on = gd_request_refuse(peer, request, WIRE_REASON_PERMISSION,
 					 "this is for root, the daemon's own user and its admin group");
@@ -71,7 +72,8 @@ bool gd_request_steer(struct gd_peer *peer, const struct wire_message *request)
 
 	if (!is_permitted(peer, request->request, &goes_on))
 		return goes_on;
-	gd_log_peer("uid %u, pid %d asks to %s %s", (unsigned)peer->user->uid, (int)peer->pid,
+	gd_log_peer(GD_EVENT_STEERED, peer->user->uid, peer->pid,
+		    "uid %u, pid %d asks to %s %s", (unsigned)peer->user->uid, (int)peer->pid,
 		    steer->action == WIRE_ACTION_UNLOAD ? "unload" :
 		    steer->action == WIRE_ACTION_LOAD	? "load" :
 							  "reload",

@@ -198,7 +198,8 @@ void gd_store_withdraw(struct gd_store *store, size_t place)
 {
 	struct gd_model *model = store->models[place];
 
-	gd_log("%s: %s is gone; no longer served", model->name, model->path);
+	gd_log_model(GD_EVENT_WITHDRAWN, model->name, model->path, model->generation,
+		     "%s: %s is gone; no longer served", model->name, model->path);
 	store->n--;
 	memmove(store->models + place, store->models + place + 1,
 		(store->n - place) * sizeof *store->models);
@@ -227,7 +228,8 @@ void gd_store_unload(struct gd_store *store, struct gd_model *model, const char 
 	model->wanted_bytes = 0;
 	model->file = (struct stat){ 0 };
 	wire_put_text(model->message, sizeof model->message, why);
-	gd_log("%s: %s", model->name, why);
+	gd_log_model(GD_EVENT_WITHDRAWN, model->name, model->path, model->generation, "%s: %s",
+		     model->name, why);
 	if (model->image)
 		gd_store_publish(store, model, NULL);
 	gd_store_memory_freed(store);

@@ -19,8 +19,9 @@ static void fail_load(struct gd_store *store, struct gd_model *model, const char
 {
 	store->failed_total++;
 	wire_put_text(model->message, sizeof model->message, message);
-	gd_log("%s: cannot load %s: %s%s", model->name, model->path, message,
-	       model->image ? "; the generation before stays in service" : "");
+	gd_log_model(GD_EVENT_LOAD_FAILED, model->name, model->path, model->generation,
+		     "%s: cannot load %s: %s%s", model->name, model->path, message,
+		     model->image ? "; the generation before stays in service" : "");
 }
 
 static bool submit(struct gd_store *store, struct gd_model *model, enum gd_job_kind kind)
@@ -116,14 +117,15 @@ static void log_serving(const struct gd_store *store, const struct gd_model *mod
 		snprintf(positions, sizeof positions, "wpe [%" PRIu64 ", %" PRIu64 "] %s",
 			 pack->wpe->row_count, pack->wpe->row_elements,
 			 gw_dtype_name(pack->wpe->dtype));
-	gd_log("%s: serving generation %" PRIu64 ": wte [%" PRIu64 ", %" PRIu64 "] %s, %s; "
-	       "%.1f MB %s%s, verified in %.0f ms",
-	       model->name, model->generation, pack->wte->row_count, pack->wte->row_elements,
-	       gw_dtype_name(pack->wte->dtype), positions,
-	       (double)pack->superblock.image_bytes / 1e6,
-	       store->options.share == WIRE_SHARE_SEALED ? "sealed" : "shared from its file",
-	       model->image->huge_bytes ? " on 2 MiB pages" : "",
-	       (double)model->load_us / 1e3);
+	gd_log_model(GD_EVENT_SERVING, model->name, model->path, model->generation,
+		     "%s: serving generation %" PRIu64 ": wte [%" PRIu64 ", %" PRIu64
+		     "] %s, %s; %.1f MB %s%s, verified in %.0f ms",
+		     model->name, model->generation, pack->wte->row_count, pack->wte->row_elements,
+		     gw_dtype_name(pack->wte->dtype), positions,
+		     (double)pack->superblock.image_bytes / 1e6,
+		     store->options.share == WIRE_SHARE_SEALED ? "sealed" : "shared from its file",
+		     model->image->huge_bytes ? " on 2 MiB pages" : "",
+		     (double)model->load_us / 1e3);
 }
 
 /* Asks for 2 MiB pages; without memory for the job it does without. */
@@ -137,8 +139,9 @@ static void submit_collapse(struct gd_store *store, struct gd_model *model)
 static void say_unchanged(struct gd_model *model)
 {
 	model->message[0] = '\0';
-	gd_log("%s: %s has the contents that are served: generation %" PRIu64 " stays", model->name,
-	       model->path, model->generation);
+	gd_log_model(GD_EVENT_NONE, model->name, model->path, model->generation,
+		     "%s: %s has the contents that are served: generation %" PRIu64 " stays",
+		     model->name, model->path, model->generation);
 }
 
 /* What was found out about a pack decides whether it is loaded. */

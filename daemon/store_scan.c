@@ -39,7 +39,8 @@ static void scan_entry(struct gd_store *store, const char *file)
 			return;
 		}
 		if (gd_store_add(store, name, path, false, &model, &error))
-			gd_log("%s is not served: %s", gw_quote(file, n, quoted, sizeof quoted),
+			gd_log_model(GD_EVENT_LOAD_FAILED, NULL, path, 0, "%s is not served: %s",
+				     gw_quote(file, n, quoted, sizeof quoted),
 			       error.message);
 		free(path);
 	}

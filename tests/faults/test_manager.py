@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -193,6 +194,68 @@ def test_passed_descriptors_are_checked():
             daemon.stop()
         for other in (made, *others):
             other.close()
+
+
+def journal_record(message):
+    """The fields of a message in the journal's native protocol."""
+    record = {}
+    while message:
+        line, message = message.split(b'\n', 1)
+        name, equals, value = line.partition(b'=')
+        if not equals:  # the value's length, and the value
+            n = struct.unpack_from('<Q', message)[0]
+            value, message = message[8:8 + n], message[9 + n:]
+        t.check(name.decode() not in record, name, 'twice')
+        record[name.decode()] = value.decode()
+    return record
+
+
+def test_journal():
+    """Fault 30: fields in the journal, played by this program; hostile text makes no fields."""
+    if not t.is_root():
+        raise t.Skip('needs root, to put a socket in place of the journal\'s')
+    with t.folder() as where:
+        journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        journal.bind(str(where / 'journal'))
+        journal.settimeout(t.PATIENCE_S)
+        pack = t.make_pack(where / 'm.gpt2w')
+        (where / 'bad\nPRIORITY=0.gpt2w').write_bytes(b'no pack')
+        script = ('mount -t tmpfs none /run && mkdir -p /run/systemd/journal && '
+                  f'ln -s {where}/journal /run/systemd/journal/socket && '
+                  'export JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) && exec "$0" "$@"')
+        with t.start_daemon(where, '--store', where, ready=False,
+                            before=['unshare', '-m', 'sh', '-c', script]) as daemon:
+            found = {}
+            while len(found) < 3:
+                t.check(daemon.process.poll() is None, daemon.log())
+                record = journal_record(journal.recv(65536))
+                t.check_equal(record['SYSLOG_IDENTIFIER'], 'gpt2d')
+                for word in ('serving', 'is not served', 'a header'):
+                    if word in record['MESSAGE']:
+                        found[word] = record
+                if record['MESSAGE'].startswith('listening'):
+                    with daemon.peer() as peer:
+                        peer.send(b'x')
+                        peer.receive()
+            t.check_equal(daemon.log(), '', 'no lines')
+            daemon.stop()
+        journal.close()
+    record = found['serving']
+    t.check_equal((record['PRIORITY'], record['GPT2D_MODEL'], record['GPT2D_FILE']),
+                  ('6', 'm', str(pack)))
+    t.check(int(record['GPT2D_GENERATION']) > 0 and len(record['MESSAGE_ID']) == 32, record)
+    t.check_equal((found['a header']['GPT2D_UID'], found['a header']['PRIORITY']), ('0', '4'))
+    record = found['is not served']
+    t.check('bad\\x0aPRIORITY=0' in record['MESSAGE'], record)
+    t.check_equal((record['PRIORITY'], Path(record['GPT2D_FILE']).name),
+                  ('3', 'bad\nPRIORITY=0.gpt2w'))
+
+
+def test_message_ids_are_documented():
+    daemon = Path(t.program('GPT2W_SOURCE')) / 'daemon'
+    ids = re.findall(r'"([0-9a-f]{32})"', (daemon / 'log.c').read_text())
+    t.check_equal(len(set(ids)), 10, 'distinct')
+    t.check_equal(re.findall(r'^\.It Li ([0-9a-f]{32})$', (daemon / 'gpt2d.8').read_text(), re.M), ids)
 
 
 def test_unit_reload_has_a_result():
