@@ -15,16 +15,27 @@
 /* Tag of requests whose completion says nothing: no watch has turn and slot of all ones. */
 #define NO_TAG UINT64_MAX
 
+/* Flags: those that not every kernel has. */
+static int init_ring(struct io_uring *ring, unsigned flags, struct io_uring_params *out)
+{
+	*out = (struct io_uring_params){ .flags = flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+					 .cq_entries = COMPLETIONS };
+	return io_uring_queue_init_params(SUBMISSIONS, ring, out);
+}
+
 static int uring_open(struct gd_loop *loop, struct gw_error *error)
 {
-	struct io_uring_params parameters = { .flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
-					      .cq_entries = COMPLETIONS };
+	struct io_uring_params parameters = { 0 };
 	struct io_uring *ring = calloc(1, sizeof *ring);
 	int failed;
 
 	if (!ring)
 		return gw_fail(error, GW_E_MEMORY, GW_NO_OFFSET, "no memory for io_uring");
-	failed = io_uring_queue_init_params(SUBMISSIONS, ring, &parameters);
+	/* completions are worked on when the loop waits, instead of interrupting it */
+	failed = init_ring(ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+			   &parameters);
+	if (failed == -EINVAL) /* before Linux 6.1 */
+		failed = init_ring(ring, 0, &parameters);
 	if (!failed && !(parameters.features & IORING_FEAT_NODROP)) {
 		io_uring_queue_exit(ring);
 		failed = -EOPNOTSUPP;
