@@ -131,6 +131,8 @@ int gd_loop_add(struct gd_loop *loop, struct gd_watch *watch, struct gw_error *e
 		return code;
 	loop->slots[watch->slot].watch = watch;
 	watch->watched = true;
+	if (watch->held)
+		return GW_OK;
 	code = arm(loop, watch, error);
 	if (code) {
 		watch->watched = false;
@@ -158,6 +160,20 @@ void gd_loop_change(struct gd_loop *loop, struct gd_watch *watch, short events)
 	arm_later(loop, watch);
 }
 
+void gd_loop_hold(struct gd_watch *watch)
+{
+	watch->held = true;
+}
+
+void gd_loop_resume(struct gd_loop *loop, struct gd_watch *watch)
+{
+	if (!watch->held)
+		return;
+	watch->held = false;
+	if (!watch->armed)
+		arm_later(loop, watch);
+}
+
 void gd_loop_remove(struct gd_loop *loop, struct gd_watch *watch)
 {
 	if (!watch->watched)
@@ -181,7 +197,8 @@ void gd_loop_dispatch(struct gd_loop *loop, uint64_t tag, short events)
 		events |= POLLHUP;
 	watch->ready(watch, events);
 	/* the handler may have freed the watch, or another may sit in its slot */
-	if (loop->slots[slot].watch != watch || loop->slots[slot].turn != turn || watch->armed)
+	if (loop->slots[slot].watch != watch || loop->slots[slot].turn != turn || watch->armed ||
+	    watch->held)
 		return;
 	arm_later(loop, watch);
 }
@@ -189,19 +206,31 @@ void gd_loop_dispatch(struct gd_loop *loop, uint64_t tag, short events)
 static void arm_unarmed(struct gd_loop *loop)
 {
 	loop->unarmed = false;
-	for (uint32_t i = 0; i < loop->n_slots; i++)
-		if (loop->slots[i].watch && !loop->slots[i].watch->armed)
-			arm_later(loop, loop->slots[i].watch);
+	for (uint32_t i = 0; i < loop->n_slots; i++) {
+		struct gd_watch *watch = loop->slots[i].watch;
+
+		if (watch && !watch->armed && !watch->held)
+			arm_later(loop, watch);
+	}
+}
+
+void gd_loop_set_rest(struct gd_loop *loop, bool (*rest)(void *context), void *context)
+{
+	loop->rest = rest;
+	loop->rest_context = context;
 }
 
 int gd_loop_run(struct gd_loop *loop, struct gw_error *error)
 {
+	bool more = false;
 	int code = GW_OK;
 
 	while (!loop->stopped && !code) {
 		if (loop->unarmed)
 			arm_unarmed(loop);
-		code = loop->backend->wait(loop, error);
+		code = loop->backend->wait(loop, more, error);
+		if (!code && !loop->stopped && loop->rest)
+			more = loop->rest(loop->rest_context);
 	}
 	return code;
 }

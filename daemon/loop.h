@@ -20,6 +20,7 @@ struct gd_watch {
 	short events;   /* POLLIN …; 0: only hang-up and error */
 	void (*ready)(struct gd_watch *watch, short events);
 	void *owner;
+	bool held;     /* its owner has it in hand: not waited for until gd_loop_resume */
 	uint32_t slot; /* the loop's */
 	bool watched, armed;
 };
@@ -37,13 +38,24 @@ enum wire_backend gd_loop_backend(const struct gd_loop *loop);
 /* Why io_uring is not used, or ""; lives as long as loop. */
 const char *gd_loop_note(const struct gd_loop *loop);
 
-/* Starts watching; fd, events, ready and owner are set. Errors: GW_E_MEMORY, GW_E_IO. */
+/*
+ * Starts watching; fd, events, ready and owner are set, and held where waiting is to start later. Errors:
+ * GW_E_MEMORY, GW_E_IO.
+ */
 int gd_loop_add(struct gd_loop *loop, struct gd_watch *watch, struct gw_error *error);
 /* Waits for other events from now on. */
 void gd_loop_change(struct gd_loop *loop, struct gd_watch *watch, short events);
+/* In ready: the watch is not waited for when it returns, until it is resumed. */
+void gd_loop_hold(struct gd_watch *watch);
+void gd_loop_resume(struct gd_loop *loop, struct gd_watch *watch);
 /* Stops watching, before fd is closed; fine if it is not watched. */
 void gd_loop_remove(struct gd_loop *loop, struct gd_watch *watch);
 
+/*
+ * Calls rest after the handlers of each turn; while it returns that it has not done all, the loop does not
+ * wait for events but looks whether there are any. NULL: nothing is called.
+ */
+void gd_loop_set_rest(struct gd_loop *loop, bool (*rest)(void *context), void *context);
 /* Runs until gd_loop_stop, or until waiting fails. Errors: GW_E_IO. */
 int gd_loop_run(struct gd_loop *loop, struct gw_error *error);
 void gd_loop_stop(struct gd_loop *loop);

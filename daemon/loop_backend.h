@@ -16,13 +16,15 @@ struct gd_loop {
 	uint32_t n_slots;
 	uint32_t free_hint; /* no free slot below it */
 	bool stopped;
+	bool (*rest)(void *context); /* after the handlers of a turn; NULL: nothing */
+	void *rest_context;
 	bool unarmed; /* a watch could not be armed; tried again before the next wait */
 	char note[256];
 };
 
 /*
  * arm asks for one event of a watch, disarm takes that back, wait blocks until there is at least one
- * event and hands each to gd_loop_dispatch. All return 0 or a gw_status.
+ * event, unless it is to look only, and hands each to gd_loop_dispatch. All return 0 or a gw_status.
  */
 struct gd_loop_backend {
 	enum wire_backend id;
@@ -30,7 +32,7 @@ struct gd_loop_backend {
 	void (*close)(struct gd_loop *loop);
 	int (*arm)(struct gd_loop *loop, struct gd_watch *watch, struct gw_error *error);
 	void (*disarm)(struct gd_loop *loop, struct gd_watch *watch);
-	int (*wait)(struct gd_loop *loop, struct gw_error *error);
+	int (*wait)(struct gd_loop *loop, bool look_only, struct gw_error *error);
 };
 
 extern const struct gd_loop_backend gd_loop_uring;

@@ -52,10 +52,11 @@ static void epoll_disarm(struct gd_loop *loop, struct gd_watch *watch)
 	epoll_ctl(epoll_fd(loop), EPOLL_CTL_DEL, watch->fd, NULL);
 }
 
-static int epoll_wait_some(struct gd_loop *loop, struct gw_error *error)
+static int epoll_wait_some(struct gd_loop *loop, bool look_only, struct gw_error *error)
 {
 	struct epoll_event events[64];
-	int n = epoll_wait(epoll_fd(loop), events, sizeof events / sizeof *events, -1);
+	int n = epoll_wait(epoll_fd(loop), events, sizeof events / sizeof *events,
+			   look_only ? 0 : -1);
 
 	if (n < 0 && errno != EINTR)
 		return gw_fail_errno(error, errno, "epoll_wait failed");

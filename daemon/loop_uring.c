@@ -90,10 +90,11 @@ static void uring_disarm(struct gd_loop *loop, struct gd_watch *watch)
 	io_uring_sqe_set_data64(sqe, NO_TAG);
 }
 
-static int uring_wait_some(struct gd_loop *loop, struct gw_error *error)
+static int uring_wait_some(struct gd_loop *loop, bool look_only, struct gw_error *error)
 {
 	struct io_uring_cqe *cqe;
-	int done = io_uring_submit_and_wait(loop->state, 1);
+	int done = look_only ? io_uring_submit_and_get_events(loop->state) :
+			       io_uring_submit_and_wait(loop->state, 1);
 
 	if (done < 0 && done != -EINTR && done != -EAGAIN && done != -EBUSY)
 		return gw_fail_errno(error, -done, "io_uring_enter failed");

@@ -21,6 +21,7 @@
 #include "daemon/memory.h"
 #include "daemon/server.h"
 #include "daemon/supervisor.h"
+#include "daemon/turn.h"
 #include "daemon/watch_files.h"
 #include "format/endpoint.h"
 
@@ -274,8 +275,11 @@ static int run(struct daemon *daemon, struct gw_error *error)
 	server->admin_group = daemon->options.admin_group;
 	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	set_limits(&daemon->options, &server->quota.limits);
-	if ((code = gd_loop_new(daemon->options.backend, &server->loop, error)) ||
-	    (code = open_signals(daemon, error)) || (code = gd_boards_new(&daemon->boards, error)) ||
+	code = gd_loop_new(daemon->options.backend, &server->loop, error);
+	if (code)
+		return code;
+	gd_turn_init(server);
+	if ((code = open_signals(daemon, error)) || (code = gd_boards_new(&daemon->boards, error)) ||
 	    (code = open_socket(daemon, error)) || (code = open_store(daemon, error)))
 		return code;
 	tell_start(daemon);

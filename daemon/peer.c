@@ -2,11 +2,8 @@
 /* Connections: taken in, read, told news, ended. */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <linux/sockios.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -14,6 +11,7 @@
 #include "daemon/limits.h"
 #include "daemon/log.h"
 #include "daemon/server.h"
+#include "daemon/turn.h"
 #include "format/endpoint.h"
 
 /*
@@ -42,62 +40,26 @@ static void peer_attach(struct gd_peer *peer, struct gd_model *model)
 static void peer_free(struct gd_peer *peer)
 {
 	close(peer->watch.fd);
-	peer->user->unread_fds -= peer->unread_fds;
-	peer->user->unread_replies -= peer->unread_replies;
+	gd_peer_forget_unread(peer);
 	gd_quota_disconnect(&peer->server->quota, peer->user);
 	free(peer);
 }
 
-void gd_peer_wait(struct gd_peer *peer, struct gd_model *model, uint32_t request)
+/* Has gd_server_resume called; returns whether it will be. */
+static bool look_later(struct gd_server *server, unsigned ms)
 {
-	peer->waiting = model;
-	peer->waiting_request = request;
-	peer->user->requests++;
-	/* now, so that all who wait cannot exceed the limit at once */
-	peer->unread_fds += WIRE_REPLY_FDS;
-	peer->user->unread_fds += WIRE_REPLY_FDS;
-}
+	const struct itimerspec once = { .it_value.tv_nsec = ms * 1000000L };
 
-void gd_peer_stop_waiting(struct gd_peer *peer)
-{
-	if (!peer->waiting)
-		return;
-	peer->waiting = NULL;
-	peer->user->requests--;
-	peer->unread_fds -= WIRE_REPLY_FDS;
-	peer->user->unread_fds -= WIRE_REPLY_FDS;
-}
-
-void gd_peer_settle(struct gd_peer *peer)
-{
-	int unread_bytes = 0;
-
-	/* what the kernel holds for the peer: 0 once he has received all */
-	if ((!peer->unread_fds && !peer->unread_replies) ||
-	    ioctl(peer->watch.fd, SIOCOUTQ, &unread_bytes) < 0 || unread_bytes)
-		return;
-	peer->user->unread_replies -= peer->unread_replies;
-	peer->unread_replies = 0;
-	if (peer->waiting)
-		return; /* he is promised two */
-	peer->user->unread_fds -= peer->unread_fds;
-	peer->unread_fds = 0;
-}
-
-void gd_server_settle(struct gd_server *server, const struct gd_user *user)
-{
-	for (struct gd_peer *peer = server->peers; peer; peer = peer->next)
-		if (peer->user == user)
-			gd_peer_settle(peer);
-	for (struct gd_peer *peer = server->leaving; peer; peer = peer->next)
-		if (peer->user == user)
-			gd_peer_settle(peer);
+	return server->pause_watch.watched &&
+	       timerfd_settime(server->pause_watch.fd, 0, &once, NULL) == 0;
 }
 
 static void put_leaving(struct gd_server *server, struct gd_peer *peer)
 {
-	if (!server->leaving)
+	if (!server->leaving) {
 		server->leaving_end = &server->leaving;
+		look_later(server, GD_LEAVING_LOOK_MS);
+	}
 	peer->next = NULL;
 	*server->leaving_end = peer;
 	server->leaving_end = &peer->next;
@@ -109,10 +71,11 @@ static void put_leaving(struct gd_server *server, struct gd_peer *peer)
  * away, which only our end can tell, the connection goes on counting as its user's. Else whoever keeps
  * connecting, asking and misbehaving could use up everybody's.
  */
-static void peer_end(struct gd_peer *peer)
+static void peer_end(struct gd_peer *peer, bool has_ended)
 {
 	struct gd_server *server = peer->server;
 
+	gd_turn_remove(peer);
 	gd_loop_remove(server->loop, &peer->watch);
 	gd_peer_stop_waiting(peer);
 	peer_attach(peer, NULL);
@@ -120,20 +83,23 @@ static void peer_end(struct gd_peer *peer)
 	if (peer->next)
 		peer->next->at = peer->at;
 	gd_peer_settle(peer);
-	shutdown(peer->watch.fd, SHUT_RDWR);
-	drain(peer->watch.fd);
+	/* who has ended it himself is told nothing by this; at worst a reset ahead of the last answer */
+	if (!has_ended || peer->unread_replies) {
+		shutdown(peer->watch.fd, SHUT_RDWR);
+		drain(peer->watch.fd);
+	}
 	if (peer->unread_replies)
 		put_leaving(server, peer);
 	else
 		peer_free(peer);
 }
 
-/* Lets go of those whose answers are read by now; a few at a time, so that many delay nobody. */
-static void let_leave(struct gd_server *server)
+/* Lets go of those whose answers are read by now; most of them at a time, so that many delay nobody. */
+static void let_leave(struct gd_server *server, int most)
 {
 	struct gd_peer *last = NULL;
 
-	for (int i = 0; i < GD_LEAVING_PER_TURN && server->leaving != last; i++) {
+	for (int i = 0; i < most && server->leaving != last; i++) {
 		struct gd_peer *peer = server->leaving;
 
 		server->leaving = peer->next;
@@ -169,30 +135,38 @@ static void peer_watch(struct gd_peer *peer)
 
 static void peer_ready(struct gd_watch *watch, short events)
 {
-	struct gd_peer *peer = watch->owner;
+	gd_loop_hold(watch);
+	gd_turn_add(watch->owner, events);
+}
+
+/* Reads one message and answers it; who has sent more is ready again. */
+int gd_peer_serve(struct gd_peer *peer)
+{
 	struct gd_server *server = peer->server;
+	struct gw_error error = GW_ERROR_INIT;
+	struct wire_message message = { 0 };
+	size_t n_fds, foreign = 0;
+	int code;
 
-	if (peer->waiting && events & (POLLHUP | POLLERR)) {
-		peer_end(peer);
-		return;
+	if (peer->waiting && peer->events & (POLLHUP | POLLERR)) {
+		peer_end(peer, false);
+		return GD_END_COST;
 	}
-	for (int i = 0; i < GD_MESSAGES_PER_TURN && !peer->waiting; i++) {
-		struct gw_error error = GW_ERROR_INIT;
-		struct wire_message message = { 0 };
-		size_t n_fds, foreign = 0;
-		int code = wire_receive(watch->fd, &message, NULL, 0, &n_fds, &foreign, 0, &error);
-
-		server->foreign_fds += foreign;
-		if (code == GW_E_TIMEOUT)
-			break; /* nothing more for now */
-		if (code)
-			peer_malformed(peer, code, message.request, &error);
-		if (code || !gd_request_answer(peer, &message)) {
-			peer_end(peer);
-			return;
-		}
+	code = peer->waiting ? GW_E_TIMEOUT :
+			       wire_receive(peer->watch.fd, &message, NULL, 0, &n_fds, &foreign, 0,
+					    &error);
+	server->foreign_fds += foreign;
+	if (code && code != GW_E_TIMEOUT)
+		peer_malformed(peer, code, message.request, &error);
+	if (code != GW_E_TIMEOUT && (code || !gd_request_answer(peer, &message))) {
+		peer_end(peer, code == GW_E_CLOSED);
+		return code == GW_E_CLOSED ? GD_END_COST : GD_TURN_COST;
 	}
 	peer_watch(peer);
+	gd_loop_resume(server->loop, &peer->watch);
+	return code				    ? GD_END_COST :
+	       message.type == WIRE_ATTACH ? GD_ATTACH_COST :
+					     GD_TURN_COST;
 }
 
 /* Says no to a connection that is not taken in; best effort. */
@@ -235,7 +209,7 @@ static void peer_new(struct gd_server *server, int fd)
 	peer->pid = credentials.pid;
 	peer->since_ms = wire_now_ms();
 	peer->watch = (struct gd_watch){ .fd = fd, .events = POLLIN, .ready = peer_ready,
-					 .owner = peer };
+					 .owner = peer, .held = true };
 	if (gd_loop_add(server->loop, &peer->watch, &error)) {
 		gd_log_peer(GD_EVENT_PEER_REFUSED, credentials.uid, credentials.pid,
 			    "uid %u is turned away: %s", (unsigned)credentials.uid, error.message);
@@ -249,15 +223,15 @@ static void peer_new(struct gd_server *server, int fd)
 	if (peer->next)
 		peer->next->at = &peer->next;
 	server->peers = peer;
+	/* who connects has something to say, or has gone: that is most often there already */
+	gd_turn_add(peer, POLLIN);
 }
 
 /* Accepting fails for reasons that may last (ENFILE, ENOBUFS): looks again after a while instead of
  * being woken at once, for ever. Without a timer there is nothing for it but to go on. */
 static void pause_accepting(struct gd_server *server)
 {
-	const struct itimerspec once = { .it_value.tv_nsec = GD_ACCEPT_PAUSE_MS * 1000000L };
-
-	if (server->pause_watch.watched && timerfd_settime(server->pause_watch.fd, 0, &once, NULL) == 0)
+	if (look_later(server, GD_ACCEPT_PAUSE_MS))
 		gd_loop_change(server->loop, &server->listen_watch, 0);
 }
 
@@ -268,7 +242,10 @@ void gd_server_resume(struct gd_watch *watch, short events)
 	ssize_t done = read(watch->fd, &expirations, sizeof expirations);
 
 	(void)events;
-	(void)done; /* nonblocking; accepting is right in any case */
+	(void)done; /* nonblocking; looking is right in any case */
+	let_leave(server, GD_LEAVING_PER_LOOK);
+	if (server->leaving)
+		look_later(server, GD_LEAVING_LOOK_MS);
 	gd_loop_change(server->loop, &server->listen_watch, POLLIN);
 }
 
@@ -296,7 +273,7 @@ void gd_server_accept(struct gd_watch *watch, short events)
 
 	(void)events;
 	gd_log_left_out();
-	let_leave(server);
+	let_leave(server, GD_LEAVING_PER_TURN);
 	for (int i = 0; i < GD_ACCEPTS_PER_TURN; i++) {
 		int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC);
 
@@ -345,7 +322,7 @@ void gd_server_settled(void *context, struct gd_model *model)
 		if (gd_request_settle(peer))
 			peer_watch(peer);
 		else
-			peer_end(peer);
+			peer_end(peer, false);
 	}
 }
 
@@ -362,7 +339,7 @@ void gd_server_removed(void *context, struct gd_model *model)
 void gd_server_close_peers(struct gd_server *server)
 {
 	while (server->peers)
-		peer_end(server->peers);
+		peer_end(server->peers, false);
 	while (server->leaving) {
 		struct gd_peer *peer = server->leaving;
 

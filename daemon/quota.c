@@ -24,6 +24,8 @@ struct gd_user *gd_quota_connect(struct gd_quota *quota, uid_t uid, const char *
 			return NULL;
 		}
 		user->uid = uid;
+		TAILQ_INIT(&user->ready);
+		TAILQ_INIT(&user->unread);
 		user->next = quota->users;
 		quota->users = user;
 	}

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 
 struct gd_limits {
@@ -14,14 +15,22 @@ struct gd_limits {
 	uint64_t max_requests_per_user;    /* requests that wait for a model to be loaded */
 };
 
+struct gd_peer;
+TAILQ_HEAD(gd_peers, gd_peer);
+
 /* A user with at least one connection. */
 struct gd_user {
 	uid_t uid;
 	uint64_t connections;
 	uint64_t unread_fds, unread_replies; /* as last looked at, or promised; no less than there are */
 	uint64_t requests;
+	struct gd_peers ready;  /* connections to be looked at (turn.h) */
+	struct gd_peers unread; /* connections with answers not read, longest not looked at first */
+	TAILQ_ENTRY(gd_user) in_turn; /* while there is one that is ready */
 	struct gd_user *next;
 };
+
+TAILQ_HEAD(gd_users, gd_user);
 
 struct gd_quota {
 	struct gd_limits limits;

@@ -22,10 +22,8 @@ static bool answer(struct gd_peer *peer, const struct wire_message *message, con
 		gd_log_peer(GD_EVENT_PEER_ENDED, peer->user->uid, peer->pid,
 			    "uid %u, pid %d does not read its answers: disconnected",
 			    (unsigned)peer->user->uid, (int)peer->pid);
-	if (code == GW_OK) {
-		peer->unread_replies++;
-		peer->user->unread_replies++;
-	}
+	if (code == GW_OK)
+		gd_peer_count_reply(peer);
 	return code == GW_OK;
 }
 
@@ -52,32 +50,6 @@ bool gd_request_refuse(struct gd_peer *peer, uint32_t request, enum wire_reason 
 		return false;
 	return reason != WIRE_REASON_MALFORMED && reason != WIRE_REASON_VERSION &&
 	       reason != WIRE_REASON_LIMIT;
-}
-
-/* Whether the peer's user may have two more descriptors under way. */
-static bool fds_allowed(struct gd_peer *peer)
-{
-	struct gd_server *server = peer->server;
-	const uint64_t limit = server->quota.limits.max_unread_fds_per_user;
-
-	gd_peer_settle(peer);
-	if (peer->user->unread_fds + WIRE_REPLY_FDS <= limit)
-		return true;
-	gd_server_settle(server, peer->user);
-	return peer->user->unread_fds + WIRE_REPLY_FDS <= limit;
-}
-
-/* Whether the peer's user may have one more answer under way. */
-static bool reply_allowed(struct gd_peer *peer)
-{
-	const uint64_t limit = peer->server->quota.limits.max_unread_replies_per_user;
-
-	/* asking the kernel costs as much as answering: only those who seem to be at the limit */
-	if (peer->user->unread_replies >= limit)
-		gd_peer_settle(peer);
-	if (peer->user->unread_replies >= limit)
-		gd_server_settle(peer->server, peer->user);
-	return peer->user->unread_replies < limit;
 }
 
 /* Sends the two descriptors, each a description of the client's own. */
@@ -113,8 +85,7 @@ static bool send_attached(struct gd_peer *peer, uint32_t request, struct gd_mode
 	}
 	if (!sent)
 		return false;
-	peer->unread_fds += WIRE_REPLY_FDS;
-	peer->user->unread_fds += WIRE_REPLY_FDS;
+	gd_peer_count_fds(peer);
 	if (peer->attached)
 		peer->attached->attached--;
 	peer->attached = model;
@@ -176,7 +147,7 @@ static bool answer_attach(struct gd_peer *peer, const struct wire_message *reque
 	char quoted[WIRE_MODEL_BYTES], names[128];
 	struct gd_model *model;
 
-	if (!fds_allowed(peer))
+	if (!gd_peer_may_have_fds(peer))
 		return gd_request_refuse(peer, request->request, WIRE_REASON_LIMIT,
 					 "this user has %" PRIu64
 					 " descriptors in answers that are not read",
@@ -298,7 +269,7 @@ static bool answer_status(struct gd_peer *peer, const struct wire_message *reque
 
 bool gd_request_answer(struct gd_peer *peer, const struct wire_message *request)
 {
-	if (!reply_allowed(peer))
+	if (!gd_peer_may_have_reply(peer))
 		return gd_request_refuse(peer, request->request, WIRE_REASON_LIMIT,
 					 "this user has %" PRIu64 " answers that are not read",
 					 peer->user->unread_replies);

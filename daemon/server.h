@@ -17,8 +17,9 @@ struct gd_server {
 	struct gd_loop *loop;
 	struct gd_store *store;
 	struct gd_quota quota;
+	struct gd_users ready; /* users with connections that are ready, the next one first (turn.h) */
 	struct gd_watch listen_watch;
-	struct gd_watch pause_watch; /* a timerfd: accepting failed and is to be tried again */
+	struct gd_watch pause_watch; /* a timerfd: accepting, or those that leave, are to be looked at */
 	struct gd_peer *peers; /* all connections that are open */
 	struct gd_peer *leaving, **leaving_end; /* ended, with descriptors in answers that are not read */
 	struct gd_watch_files *files; /* NULL: no directory, or it cannot be watched */
@@ -41,13 +42,16 @@ struct gd_peer {
 	uint32_t waiting_request;
 	unsigned unread_fds; /* descriptors sent that may not have been received yet, or promised */
 	unsigned unread_replies; /* answers likewise; without news */
+	short events;              /* what it is ready for */
+	bool is_ready;
+	TAILQ_ENTRY(gd_peer) in_ready, in_unread; /* of its user, while is_ready, unread_replies or unread_fds */
 	struct gd_peer *next, **at;
 };
 
 /* Takes in what waits at the listening socket. */
 void gd_server_accept(struct gd_watch *watch, short events);
 
-/* Goes on taking in, after a pause. */
+/* Goes on taking in after a pause, and lets go of those that have left. */
 void gd_server_resume(struct gd_watch *watch, short events);
 
 /* The store's events, with a struct gd_server as context. */
@@ -77,9 +81,20 @@ bool gd_request_send(struct gd_peer *peer, const struct wire_message *message);
 bool gd_request_refuse(struct gd_peer *peer, uint32_t request, enum wire_reason reason,
 		       const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* Forgets the answers that peer, or all of user's connections, have received meanwhile (peer.c). */
+/* Counts an answer that is sent to peer, or descriptors, until he has received it (unread.c). */
+void gd_peer_count_reply(struct gd_peer *peer);
+void gd_peer_count_fds(struct gd_peer *peer);
+/* Whether peer's user may be sent one more answer, and two more descriptors, after a look at what he has
+ * received meanwhile. */
+bool gd_peer_may_have_reply(struct gd_peer *peer);
+bool gd_peer_may_have_fds(struct gd_peer *peer);
+/* Forgets what peer has received meanwhile. */
 void gd_peer_settle(struct gd_peer *peer);
-void gd_server_settle(struct gd_server *server, const struct gd_user *user);
+/* Forgets all of it. */
+void gd_peer_forget_unread(struct gd_peer *peer);
+/* Looks at a connection that is ready and is taken out of its turn (peer.c); it may end. Returns what that
+ * cost, as GD_TURN_COST counts. */
+int gd_peer_serve(struct gd_peer *peer);
 /* Has peer wait for model, and promises him its descriptors. */
 void gd_peer_wait(struct gd_peer *peer, struct gd_model *model, uint32_t request);
 /* Takes back what was promised to a peer that waits; fine if it does not. */

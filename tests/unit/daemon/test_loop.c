@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/loop_backend.h"
 #include "tests/support/fixture.h"
 
 /* Every test runs on both back ends: _i is the index. */
@@ -29,7 +30,7 @@ struct probe {
 	struct gd_watch watch;
 	int calls, stop_at;
 	short seen;
-	bool drain, remove_self;
+	bool drain, remove_self, hold;
 	short change_to; /* unless 0 */
 	struct gd_watch *remove, *add[3];
 };
@@ -43,6 +44,8 @@ static void on_ready(struct gd_watch *watch, short events)
 	probe->seen |= events;
 	if (probe->drain)
 		ck_assert_int_eq(recv(watch->fd, &byte, 1, MSG_DONTWAIT), 1);
+	if (probe->hold)
+		gd_loop_hold(watch);
 	if (probe->change_to)
 		gd_loop_change(loop, watch, probe->change_to);
 	if (probe->remove)
@@ -90,6 +93,59 @@ static void close_pair(int pair[2])
 	close(pair[0]);
 	close(pair[1]);
 }
+
+/* What remains to be done after the handlers of a turn. */
+struct remainder {
+	struct probe *probe;
+	int calls, left;
+};
+
+static bool do_rest(void *context)
+{
+	struct remainder *remainder = context;
+
+	remainder->calls++;
+	if (remainder->left) {
+		remainder->left--;
+		return true;
+	}
+	ck_assert_int_eq(remainder->probe->calls, 1); /* held: told once, though nothing was read */
+	gd_loop_resume(loop, &remainder->probe->watch);
+	return false;
+}
+
+START_TEST(a_held_watch_waits_for_its_owner)
+{
+	struct probe probe = { .stop_at = 2, .hold = true };
+	struct remainder remainder = { &probe, 0, 5 };
+	int pair[2];
+
+	open_loop(_i);
+	make_pair(pair);
+	send_byte(pair[1]);
+	gd_loop_set_rest(loop, do_rest, &remainder);
+	watch(&probe, pair[0], POLLIN);
+	run(); /* without the rest's work it would wait for ever */
+	ck_assert_int_eq(probe.calls, 2);
+	ck_assert_int_eq(remainder.left, 0);
+	ck_assert_int_ge(remainder.calls, 6);
+	gd_loop_remove(loop, &probe.watch);
+
+	probe = (struct probe) { .stop_at = 1 };
+	probe.watch = (struct gd_watch) { .fd = pair[0], .events = POLLIN, .ready = on_ready,
+					  .owner = &probe, .held = true };
+	gd_loop_set_rest(loop, NULL, NULL);
+	ck_assert_code(error, gd_loop_add(loop, &probe.watch, &error), GW_OK); /* held from the first */
+	ck_assert(!probe.watch.armed);
+	gd_loop_resume(loop, &probe.watch);
+	loop->stopped = false;
+	run();
+	ck_assert_int_eq(probe.calls, 1);
+	gd_loop_remove(loop, &probe.watch);
+	gd_loop_free(loop);
+	close_pair(pair);
+}
+END_TEST
 
 START_TEST(readiness_lasts_as_long_as_its_cause)
 {
@@ -439,6 +495,7 @@ int main(void)
 	Suite *suite = suite_create("loop");
 	TCase *both = fixture_case(suite, "both back ends"), *one = fixture_case(suite, "one");
 
+	tcase_add_loop_test(both, a_held_watch_waits_for_its_owner, 0, 2);
 	tcase_add_loop_test(both, readiness_lasts_as_long_as_its_cause, 0, 2);
 	tcase_add_loop_test(both, each_message_is_told, 0, 2);
 	tcase_add_loop_test(both, a_handler_changes_its_events, 0, 2);

@@ -16,6 +16,7 @@
 #include "daemon/loop_backend.h"
 #include "daemon/memfd.h"
 #include "daemon/server.h"
+#include "daemon/turn.h"
 #include "format/endpoint.h"
 #include "tests/support/fixture.h"
 
@@ -49,6 +50,7 @@ static void setup(void)
 	server.quota.limits = (struct gd_limits) { 8, 6, 5, 2000, 5 };
 	server.spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	ck_assert_code(error, gd_loop_new(GD_BACKEND_AUTO, &server.loop, &error), GW_OK);
+	gd_turn_init(&server);
 	ck_assert_code(error, gd_boards_new(&boards, &error), GW_OK);
 	ck_assert_code(error, gd_listener_init(&listener, path, 0600, GD_KEEP_GROUP, &error),
 		       GW_OK);
@@ -110,16 +112,16 @@ static void serve_pack(const char *name)
 	settle(1);
 }
 
-/* One turn: whoever connects is taken in, whoever sent is answered. */
+/* Whoever connects is taken in, whoever sent is answered, eight messages of each at the most. */
 static void turn(void)
 {
-	struct gd_peer *next;
-
 	gd_server_accept(&server.listen_watch, POLLIN);
-	for (struct gd_peer *peer = server.peers; peer; peer = next) {
-		next = peer->next;
-		if (!peer->waiting)
-			peer->watch.ready(&peer->watch, POLLIN);
+	for (int i = 0; i < 8; i++) {
+		for (struct gd_peer *peer = server.peers; peer; peer = peer->next)
+			if (!peer->waiting)
+				peer->watch.ready(&peer->watch, POLLIN);
+		while (gd_turn_serve(&server))
+			;
 	}
 }
 
@@ -654,6 +656,7 @@ START_TEST(waiting_requests_are_limited)
 		expect_limit(fd[2], "this user has 2 requests that wait for a model to be loaded");
 		close(fd[0]); /* he waits no longer, and another may */
 		server.peers->next->watch.ready(&server.peers->next->watch, POLLHUP);
+		gd_turn_serve(&server);
 		ck_assert_uint_eq(server.quota.users->requests, 1);
 		fd[0] = join();
 		ask(fd[0], WIRE_ATTACH, round ? "b" : "a", 0, WIRE_LOADING);
@@ -665,6 +668,47 @@ START_TEST(waiting_requests_are_limited)
 		}
 		turn();
 	}
+}
+END_TEST
+
+/* Fault 17: who has a thousand connections, and sends on all of them, is served no sooner for that. */
+START_TEST(users_take_turns)
+{
+	const char *reason = NULL;
+	struct gd_peer *peer;
+	struct gd_user *one;
+	int fd[6];
+
+	serve_pack("a.gpt2w");
+	server.quota.limits.max_unread_fds_per_user = 100;
+	for (int i = 0; i < 6; i++)
+		fd[i] = join();
+	peer = server.peers; /* the last that came: as if it were another user's */
+	one = peer->user;
+	gd_quota_disconnect(&server.quota, one);
+	peer->user = gd_quota_connect(&server.quota, 7, &reason);
+	ck_assert_ptr_nonnull(peer->user);
+	ck_assert_ptr_ne(peer->user, one);
+
+	for (int i = 0; i < 6; i++)
+		send_message(fd[i], WIRE_ATTACH, "a", 0);
+	for (struct gd_peer *each = peer->next; each; each = each->next)
+		each->watch.ready(&each->watch, POLLIN);
+	peer->watch.ready(&peer->watch, POLLIN); /* behind the five */
+	ck_assert(gd_turn_serve(&server));
+	ck_assert_uint_eq(server.attached_total, GD_TURN_COST / GD_ATTACH_COST);
+	ck_assert_uint_eq(peer->user->unread_fds, WIRE_REPLY_FDS);
+	ck_assert_uint_eq(one->unread_fds,
+			  (GD_TURN_COST / GD_ATTACH_COST - 1) * WIRE_REPLY_FDS);
+	receive(fd[5], WIRE_ATTACHED);
+	ck_assert(!gd_turn_serve(&server));
+	for (int i = 0; i < 6; i++) {
+		if (i < 5)
+			receive(fd[i], WIRE_ATTACHED);
+		close(fd[i]);
+	}
+	turn();
+	ck_assert_ptr_null(server.peers);
 }
 END_TEST
 
@@ -730,6 +774,7 @@ START_TEST(without_descriptors)
 		send_message(fd, WIRE_ATTACH, "a", 0);
 		limit_fds((rlim_t)(next + room), &before);
 		server.peers->watch.ready(&server.peers->watch, POLLIN);
+		gd_turn_serve(&server);
 		setrlimit(RLIMIT_NOFILE, &before);
 		ck_assert_uint_eq(receive(fd, WIRE_REFUSED).refused.reason, WIRE_REASON_RESOURCE);
 	}
@@ -784,6 +829,7 @@ int main(void)
 	tcase_add_test(limits, unread_descriptors_are_limited);
 	tcase_add_test(limits, unread_answers_are_limited);
 	tcase_add_test(limits, waiting_requests_are_limited);
+	tcase_add_test(limits, users_take_turns);
 	tcase_add_test(limits, who_reads_nothing_is_let_go);
 	tcase_add_test(limits, connections_are_limited);
 	tcase_add_test(limits, without_descriptors);
