@@ -9,11 +9,11 @@
  * enough that a connect storm delays others by little: the queue is first come, first served. */
 #define GD_BACKLOG 64
 /* Connections taken in before those that are ready are looked at. */
-#define GD_ACCEPTS_PER_TURN 8
+#define GD_ACCEPTS_PER_TURN 16
 /* What may be done for users, one after the other, before it is looked who is ready meanwhile: to attach
  * takes about 7 us, a connection that has only ended a fifth of that; all else is an exception, or a
  * mistake with hundreds of descriptors. */
-#define GD_TURN_COST 24
+#define GD_TURN_COST 48
 #define GD_ATTACH_COST 6
 #define GD_END_COST 1
 /* Messages read and thrown away when a connection is ended. */

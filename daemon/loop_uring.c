@@ -44,6 +44,7 @@ static int uring_open(struct gd_loop *loop, struct gw_error *error)
 		free(ring);
 		return gw_fail_errno(error, -failed, "io_uring is refused");
 	}
+	io_uring_register_ring_fd(ring); /* since Linux 5.18; saves looking it up at each wait */
 	loop->state = ring;
 	return GW_OK;
 }

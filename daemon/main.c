@@ -18,6 +18,7 @@
 #include "daemon/limits.h"
 #include "daemon/log.h"
 #include "daemon/options.h"
+#include "daemon/memfd.h"
 #include "daemon/memory.h"
 #include "daemon/server.h"
 #include "daemon/supervisor.h"
@@ -278,6 +279,7 @@ static int run(struct daemon *daemon, struct gw_error *error)
 	code = gd_loop_new(daemon->options.backend, &server->loop, error);
 	if (code)
 		return code;
+	gd_reopen_prepare();
 	gd_turn_init(server);
 	if ((code = open_signals(daemon, error)) || (code = gd_boards_new(&daemon->boards, error)) ||
 	    (code = open_socket(daemon, error)) || (code = open_store(daemon, error)))
@@ -309,6 +311,7 @@ static void stop(struct daemon *daemon)
 		close(daemon->signal_watch.fd);
 	if (server->spare_fd >= 0)
 		close(server->spare_fd);
+	gd_reopen_release();
 	gd_loop_free(server->loop);
 }
 

@@ -54,16 +54,34 @@ static bool is_ours(int fd)
 	return seals >= 0 && seals & F_SEAL_SHRINK;
 }
 
+/* /proc/self/fd; AT_FDCWD: not prepared */
+static int own_fds = AT_FDCWD;
+
+void gd_reopen_prepare(void)
+{
+	int fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0)
+		own_fds = fd;
+}
+
+void gd_reopen_release(void)
+{
+	if (own_fds != AT_FDCWD)
+		close(own_fds);
+	own_fds = AT_FDCWD;
+}
+
 /* A client of our own user may have changed the mode: that is put right. */
 int gd_reopen(int fd, int *out_fd, struct gw_error *error)
 {
 	char path[32];
 	int reopened;
 
-	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	reopened = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	snprintf(path, sizeof path, own_fds == AT_FDCWD ? "/proc/self/fd/%d" : "%d", fd);
+	reopened = openat(own_fds, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (reopened < 0 && errno == EACCES && is_ours(fd) && fchmod(fd, 0444) == 0)
-		reopened = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+		reopened = openat(own_fds, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (reopened < 0)
 		return gw_fail_errno(error, errno, "cannot reopen %s", path);
 	*out_fd = reopened;

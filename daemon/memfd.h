@@ -21,3 +21,7 @@ int gd_memfd_seal(int fd, int seals, struct gw_error *error);
  * touch another's offset, flags or locks. Errors: GW_E_IO.
  */
 int gd_reopen(int fd, int *out_fd, struct gw_error *error);
+/* Spares gd_reopen a walk through /proc each time, until gd_reopen_release. A process that forks must not:
+ * the child would reopen its parent's descriptors. */
+void gd_reopen_prepare(void);
+void gd_reopen_release(void);

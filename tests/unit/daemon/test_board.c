@@ -249,6 +249,26 @@ START_TEST(the_kernel_marks_the_boards)
 }
 END_TEST
 
+START_TEST(prepared_reopening_is_the_same)
+{
+	struct stat first, second;
+	int fd, own;
+
+	ck_assert_code(error, gd_memfd_new("test", 0, 4096, &fd, &error), GW_OK);
+	gd_reopen_prepare();
+	ck_assert_code(error, gd_reopen(fd, &own, &error), GW_OK);
+	ck_assert_int_eq(fcntl(own, F_GETFL) & O_ACCMODE, O_RDONLY);
+	ck_assert_int_eq(fcntl(own, F_GETFD), FD_CLOEXEC);
+	ck_assert_int_eq(fstat(fd, &first) | fstat(own, &second), 0);
+	ck_assert_uint_eq(first.st_ino, second.st_ino);
+	close(own);
+	close(fd);
+	ck_assert_code(error, gd_reopen(fd, &own, &error), GW_E_IO); /* there is none any more */
+	gd_reopen_release();
+	gd_reopen_release();
+}
+END_TEST
+
 START_TEST(there_are_1024)
 {
 	struct gd_board *board = calloc(GD_MAX_MODELS + 1, sizeof *board);
@@ -310,6 +330,7 @@ int main(void)
 
 	tcase_add_test(tcase, a_board_says_who_and_which);
 	tcase_add_test(tcase, nobody_else_writes_it);
+	tcase_add_test(tcase, prepared_reopening_is_the_same);
 	tcase_add_test(tcase, there_are_1024);
 	tcase_add_test(tcase, without_descriptors_the_slot_comes_back);
 	tcase_add_loop_test(end, the_kernel_marks_the_boards, 0, N_ENDS);

@@ -674,14 +674,15 @@ END_TEST
 /* Fault 17: who has a thousand connections, and sends on all of them, is served no sooner for that. */
 START_TEST(users_take_turns)
 {
+	enum { N = GD_TURN_COST / GD_ATTACH_COST + 2 };
 	const char *reason = NULL;
 	struct gd_peer *peer;
 	struct gd_user *one;
-	int fd[6];
+	int fd[N];
 
 	serve_pack("a.gpt2w");
-	server.quota.limits.max_unread_fds_per_user = 100;
-	for (int i = 0; i < 6; i++)
+	server.quota.limits = (struct gd_limits) { N, N, 100, 2000, 5 };
+	for (int i = 0; i < N; i++)
 		fd[i] = join();
 	peer = server.peers; /* the last that came: as if it were another user's */
 	one = peer->user;
@@ -690,20 +691,20 @@ START_TEST(users_take_turns)
 	ck_assert_ptr_nonnull(peer->user);
 	ck_assert_ptr_ne(peer->user, one);
 
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < N; i++)
 		send_message(fd[i], WIRE_ATTACH, "a", 0);
 	for (struct gd_peer *each = peer->next; each; each = each->next)
 		each->watch.ready(&each->watch, POLLIN);
-	peer->watch.ready(&peer->watch, POLLIN); /* behind the five */
+	peer->watch.ready(&peer->watch, POLLIN); /* behind all others */
 	ck_assert(gd_turn_serve(&server));
 	ck_assert_uint_eq(server.attached_total, GD_TURN_COST / GD_ATTACH_COST);
 	ck_assert_uint_eq(peer->user->unread_fds, WIRE_REPLY_FDS);
 	ck_assert_uint_eq(one->unread_fds,
 			  (GD_TURN_COST / GD_ATTACH_COST - 1) * WIRE_REPLY_FDS);
-	receive(fd[5], WIRE_ATTACHED);
+	receive(fd[N - 1], WIRE_ATTACHED);
 	ck_assert(!gd_turn_serve(&server));
-	for (int i = 0; i < 6; i++) {
-		if (i < 5)
+	for (int i = 0; i < N; i++) {
+		if (i < N - 1)
 			receive(fd[i], WIRE_ATTACHED);
 		close(fd[i]);
 	}
