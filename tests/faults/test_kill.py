@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The daemon dies, packs change under it, generations come and go: nobody reads a wrong value."""
+"""The daemon dies, packs change under it, generations come and go: nobody reads a wrong value.
+
+The numbers in names are those of the list of faults.
+"""
 import contextlib
 import os
 import signal
@@ -64,7 +67,7 @@ def served(*arguments, **options):
         yield where, store, pack, daemon, Clients(stack)
 
 
-def test_kill_while_clients_gather():
+def test_25_kill_while_clients_gather():
     with served() as (where, store, pack, daemon, clients):
         right = reference(pack)
         clients.add(daemon, right, n=CLIENTS)
@@ -245,7 +248,7 @@ def test_reload_storm_while_clients_gather():
         daemon.stop()
 
 
-def test_sigterm_removes_the_socket():
+def test_27_sigterm_removes_the_socket():
     for number in (signal.SIGTERM, signal.SIGINT):
         with served() as (where, _, pack, daemon, clients):
             clients.add(daemon, reference(pack), n=2)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""gpt2d under a service manager, played by this program: faults 26, 27, 29 and 30."""
+"""gpt2d under a service manager, played by this program: faults 26, 27, 29, 30 and 31."""
 import contextlib
 import os
 import re
@@ -79,7 +79,7 @@ def passed(where, fds, *arguments, env=None, names=None, pid=None, count=None):
     t.check('Sanitizer' not in daemon.log(), daemon.log())
 
 
-def test_ready_status_reload_stop():
+def test_27_ready_status_reload_stop():
     """READY once every pack is served or refused; RELOADING and READY round SIGHUP (fault 27)."""
     with t.folder() as where:
         manager = Manager(where / 'n')
@@ -104,7 +104,7 @@ def test_ready_status_reload_stop():
         manager.close()
 
 
-def test_watchdog_is_fed_by_the_loop():
+def test_29_watchdog_is_fed_by_the_loop():
     """A stopped loop feeds nobody (fault 29)."""
     with t.folder() as where:
         manager = Manager(where / 'n')
@@ -129,7 +129,7 @@ def test_watchdog_is_fed_by_the_loop():
         manager.close()
 
 
-def test_hostile_environment():
+def test_30_hostile_environment():
     """Fault 30: whatever the variables say, it starts and serves."""
     with t.folder() as where:
         pack = t.make_pack(where / 'm.gpt2w')
@@ -166,7 +166,7 @@ def test_activation():
         made.close()
 
 
-def test_passed_descriptors_are_checked():
+def test_26_30_passed_descriptors_are_checked():
     """Faults 26 and 30: what is no socket of ours is closed and named; a socket twice is one."""
     with t.folder() as where:
         t.make_pack(where / 'm.gpt2w')
@@ -210,7 +210,7 @@ def journal_record(message):
     return record
 
 
-def test_journal():
+def test_30_journal():
     """Fault 30: fields in the journal, played by this program; hostile text makes no fields."""
     if not t.is_root():
         raise t.Skip('needs root, to put a socket in place of the journal\'s')
@@ -258,7 +258,7 @@ def test_message_ids_are_documented():
     t.check_equal(re.findall(r'^\.It Li ([0-9a-f]{32})$', (daemon / 'gpt2d.8').read_text(), re.M), ids)
 
 
-def test_unit_reload_has_a_result():
+def test_27_unit_reload_has_a_result():
     """What ExecReload= says is what `systemctl reload` gives: 0, or not (fault 27)."""
     unit = Path(t.program('GPT2D_SERVICE')).read_text()
     words = re.search(r'^ExecReload=\S+/gpt2ctl (.+)$', unit, re.M).group(1).split()
@@ -276,6 +276,20 @@ def test_unit_reload_has_a_result():
             t.run(t.program('GPT2CTL'), *words, code=1)
             daemon.stop()
         made.close()
+
+
+def test_31_files_are_not_kept_by_seccomp_alone():
+    """A filter that denies openat stops no ring: what the unit's daemon may open is its mounts' affair."""
+    unit = Path(t.program('GPT2D_SERVICE')).read_text()
+    set_to = dict(re.findall(r'^(\w+)=(.*)$', unit, re.M))
+    for name, value in (('ProtectSystem', 'strict'), ('ProtectHome', 'yes'), ('PrivateTmp', 'yes'),
+                        ('PrivateDevices', 'yes'), ('ProtectProc', 'invisible'), ('User', 'gpt2d'),
+                        ('NoNewPrivileges', 'yes'), ('CapabilityBoundingSet', '')):
+        t.check_equal(set_to.get(name), value, name)
+    t.check(not re.search('^ReadWritePaths=', unit, re.M), 'there is nothing that it writes to')
+    filters = re.findall(r'^SystemCallFilter=(.*)$', unit, re.M)
+    t.check(not any('openat' in words for words in filters), 'no protection', filters)
+    t.check('@system-service' in filters, 'io_uring and openat are in it, both', filters)
 
 
 def test_unit_is_confined():

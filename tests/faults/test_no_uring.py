@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""io_uring is refused, as container runtimes and old kernels do: the daemon serves as before, and says
+"""Fault 28: io_uring is refused, as container runtimes and old kernels do: the daemon serves as before, and says
 so. The same small scenario runs on every event loop."""
 import errno
 import sys

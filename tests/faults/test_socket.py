@@ -171,7 +171,7 @@ def test_19_one_of_many_wins():
                     process.wait(t.PATIENCE_S)
 
 
-def test_without_standard_descriptors():
+def test_30_without_standard_descriptors():
     with served(close_fds012=True) as (_, daemon):
         for fd in range(3):
             t.check_equal(os.readlink(f'/proc/{daemon.pid}/fd/{fd}'), '/dev/null')
@@ -245,7 +245,7 @@ def test_16_garbage():
         t.wait_until(lambda: daemon.fds() <= before, 'the descriptors to be closed')
 
 
-def test_log_flood():
+def test_30_log_flood():
     with served() as (_, daemon):
         for _ in range(500):
             with daemon.peer() as peer:
@@ -264,7 +264,7 @@ def test_log_flood():
         t.wait_until(lambda: told() == 500, 'the number of lines that were left out')
 
 
-def test_log_that_nobody_reads():
+def test_30_log_that_nobody_reads():
     """A full pipe on standard error holds up nobody."""
     with t.folder() as where:
         read, write = os.pipe()

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""No client, of the daemon's user or another, can change the contents or the size of what others see."""
+"""No client, of the daemon's user or another, can change the contents or the size of what others see.
+
+Faults 21, 22 and 24; that an image's mode may have been changed is of 26.
+"""
 import os
 import sys
 from pathlib import Path

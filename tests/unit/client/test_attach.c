@@ -283,6 +283,7 @@ static const struct {
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
+/* Fault 23: whatever a rogue daemon hands out, it is refused by its own code and nothing is left open. */
 START_TEST(test_offer)
 {
 	struct rogue_offer offer;

@@ -97,6 +97,7 @@ START_TEST(the_image_is_the_file)
 }
 END_TEST
 
+/* Faults 21 and 24. */
 START_TEST(a_sealed_image_cannot_be_changed)
 {
 	const int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;

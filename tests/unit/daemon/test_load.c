@@ -426,7 +426,7 @@ START_TEST(the_page_cache_is_left_as_it_was)
 }
 END_TEST
 
-/* An image of 400 GiB: a sparse file, whose block digests nobody comes to compare. */
+/* Fault 29. An image of 400 GiB: a sparse file, whose block digests nobody comes to compare. */
 START_TEST(too_large_for_the_machine)
 {
 	const uint64_t rows = (UINT64_C(400) << 30) / 384;

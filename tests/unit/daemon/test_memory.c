@@ -51,6 +51,7 @@ START_TEST(a_share_of_the_machine)
 }
 END_TEST
 
+/* Fault 29: a memory control group smaller than the tables. */
 START_TEST(the_lowest_of_the_groups)
 {
 	put("/proc/meminfo", "MemTotal: 1000000 kB\n");
