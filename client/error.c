@@ -153,7 +153,7 @@ int gpt2c_code(int status, int sys_errno)
 	case GW_E_WIRE_FIELD:
 	case GW_E_WIRE_FDS:
 		return GPT2C_E_PROTOCOL;
-	default: /* codes of the writer and of checkpoints, which nothing here calls */
+	default: /* codes of the writer, the daemon and of checkpoints, which nothing here calls */
 		return GPT2C_E_SYSTEM;
 	}
 }

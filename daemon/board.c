@@ -36,6 +36,7 @@ struct gd_boards {
 	bool used[GD_MAX_MODELS];
 };
 
+#define BOARD_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 #define RANGE_BYTES (GD_MAX_MODELS * WIRE_BOARD_BYTES)
 
 static struct robust_list *entry_of(struct gd_boards *boards, uint32_t slot)
@@ -109,15 +110,21 @@ static int take_slot(struct gd_boards *boards, uint32_t *out_slot, struct gw_err
 	return gw_fail(error, GW_E_LIMIT, GW_NO_OFFSET, "at most %d models", GD_MAX_MODELS);
 }
 
-/* Maps fd, a page, at the board's place and fills it. */
+/* Maps fd, a page, at the board's place. */
 static int map_board(struct gd_board *board, int fd, struct gw_error *error)
 {
 	if (mmap(page_of(board), WIRE_BOARD_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
 		 fd, 0) == MAP_FAILED)
 		return gw_fail_errno(error, errno, "cannot map a notice board");
-	memcpy(page_of(board) + WIRE_BOARD_MAGIC_AT, WIRE_BOARD_MAGIC, WIRE_BOARD_MAGIC_SIZE);
-	atomic_store(word_of(board), (uint64_t)gettid());
 	return GW_OK;
+}
+
+static void unmap_board(struct gd_board *board)
+{
+	mmap(page_of(board), WIRE_BOARD_BYTES, PROT_NONE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	board->boards->used[board->slot] = false;
+	board->boards = NULL;
 }
 
 /* The entry's pointer is set before the list leads to it: we may die between any two stores. */
@@ -141,7 +148,6 @@ static void unlink_entry(struct gd_boards *boards, uint32_t slot)
 
 int gd_board_init(struct gd_board *board, struct gd_boards *boards, struct gw_error *error)
 {
-	const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 	int fd = -1, code;
 
 	*board = (struct gd_board){ .boards = boards, .fd = -1 };
@@ -154,20 +160,93 @@ int gd_board_init(struct gd_board *board, struct gd_boards *boards, struct gw_er
 	if (!code)
 		code = map_board(board, fd, error);
 	if (!code)
-		code = gd_memfd_seal(fd, seals, error);
+		code = gd_memfd_seal(fd, BOARD_SEALS, error);
 	if (!code)
 		code = gd_reopen(fd, &board->fd, error);
 	if (fd >= 0)
 		close(fd);
 	if (code) {
-		mmap(page_of(board), WIRE_BOARD_BYTES, PROT_NONE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-		boards->used[board->slot] = false;
+		unmap_board(board);
+		return code;
+	}
+	memcpy(page_of(board) + WIRE_BOARD_MAGIC_AT, WIRE_BOARD_MAGIC, WIRE_BOARD_MAGIC_SIZE);
+	gd_board_claim(board, 0, 0);
+	return GW_OK;
+}
+
+/*
+ * Maps what we have only a read-only descriptor of, and what nobody can open for writing: its mode
+ * allows that for a moment, to our own user.
+ */
+static int map_again(struct gd_board *board, int fd, struct gw_error *error)
+{
+	char path[32];
+	int code, own;
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	if (fchmod(fd, 0600) < 0)
+		return gw_fail_errno(error, errno, "cannot change its mode");
+	own = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+	code = own < 0 ? gw_fail_errno(error, errno, "cannot reopen %s", path) :
+			 map_board(board, own, error);
+	if (own >= 0)
+		close(own);
+	if (fchmod(fd, 0444) < 0 && !code)
+		code = gw_fail_errno(error, errno, "cannot change its mode");
+	return code;
+}
+
+static int check_page(const struct gd_board *board, struct gw_error *error)
+{
+	if (memcmp(page_of(board) + WIRE_BOARD_MAGIC_AT, WIRE_BOARD_MAGIC,
+		   WIRE_BOARD_MAGIC_SIZE) != 0)
+		return gw_fail(error, GW_E_VERSION, GW_NO_OFFSET,
+			       "it is no notice board of this version");
+	return GW_OK;
+}
+
+int gd_board_take(struct gd_board *board, struct gd_boards *boards, int fd, uint64_t inode,
+		  struct gw_error *error)
+{
+	struct stat status;
+	int code = gd_memfd_check(fd, inode, BOARD_SEALS, F_SEAL_WRITE | F_SEAL_FUTURE_WRITE,
+				  &status, error);
+
+	if (code)
+		return code;
+	if (status.st_size != WIRE_BOARD_BYTES)
+		return gw_fail(error, GW_E_LAYOUT, GW_NO_OFFSET,
+			       "it has %lld bytes, a notice board %d", (long long)status.st_size,
+			       (int)WIRE_BOARD_BYTES);
+	*board = (struct gd_board){ .boards = boards, .fd = fd };
+	code = take_slot(boards, &board->slot, error);
+	if (code) {
 		board->boards = NULL;
 		return code;
 	}
+	code = map_again(board, fd, error);
+	if (!code)
+		code = check_page(board, error);
+	if (code)
+		unmap_board(board);
+	return code;
+}
+
+/*
+ * list_op_pending has the kernel mark the word if we end after it has our name and before it is on
+ * the list: a board in the manager's store would else seem to have a daemon for ever.
+ */
+void gd_board_claim(struct gd_board *board, uint64_t generation, uint32_t epoch)
+{
+	struct gd_boards *boards = board->boards;
+
+	atomic_store(generation_of(board), generation);
+	boards->head.list_op_pending = entry_of(boards, board->slot);
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store(word_of(board), (uint64_t)epoch << 32 | (uint32_t)gettid());
 	link_entry(boards, board->slot);
-	return GW_OK;
+	atomic_signal_fence(memory_order_seq_cst);
+	boards->head.list_op_pending = NULL;
 }
 
 void gd_board_deinit(struct gd_board *board)
@@ -179,19 +258,32 @@ void gd_board_deinit(struct gd_board *board)
 	/* marked first: killed in between, the board would be left without a mark and off the list */
 	atomic_fetch_or(word_of(board), WIRE_OWNER_DIED);
 	unlink_entry(boards, board->slot);
-	mmap(page_of(board), WIRE_BOARD_BYTES, PROT_NONE,
-	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-	boards->used[board->slot] = false;
+	unmap_board(board);
 	close(board->fd);
-	board->boards = NULL;
+}
+
+void gd_board_begin_at(struct gd_board *board, uint64_t generation, uint32_t epoch)
+{
+	uint64_t word = atomic_load(word_of(board));
+
+	atomic_store(generation_of(board), generation);
+	atomic_store(word_of(board), (uint64_t)epoch << 32 | wire_board_owner(word));
 }
 
 uint32_t gd_board_publish(struct gd_board *board, uint64_t generation)
 {
-	uint64_t word = atomic_load(word_of(board));
-	uint32_t epoch = wire_board_epoch(word) + 1;
+	uint32_t epoch = gd_board_epoch(board) + 1;
 
-	atomic_store(generation_of(board), generation);
-	atomic_store(word_of(board), (uint64_t)epoch << 32 | wire_board_owner(word));
+	gd_board_begin_at(board, generation, epoch);
 	return epoch;
+}
+
+uint32_t gd_board_epoch(const struct gd_board *board)
+{
+	return wire_board_epoch(atomic_load(word_of(board)));
+}
+
+uint64_t gd_board_generation(const struct gd_board *board)
+{
+	return atomic_load(generation_of(board));
 }

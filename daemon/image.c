@@ -208,6 +208,7 @@ void gd_image_unref(struct gd_image *image)
 {
 	if (!image || --image->references)
 		return;
+	gd_fdstore_drop(&image->kept);
 	if (image->fd >= 0)
 		close(image->fd);
 	gw_pack_free(image->pack);

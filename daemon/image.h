@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "daemon/fdstore.h"
 #include "format/reader.h"
 #include "format/status.h"
 #include "format/wire.h"
@@ -17,6 +18,7 @@ struct gd_image {
 	uint64_t fd_bytes;   /* size of what fd is; more than the image on hugetlb pages */
 	uint64_t huge_bytes; /* of it on 2 MiB pages; 0 may change once, by gd_image_collapse's caller */
 	struct gw_pack *pack;
+	struct gd_kept kept; /* by the service manager, until the last reference goes */
 	unsigned references; /* loop thread only */
 };
 
@@ -39,6 +41,18 @@ int gd_image_open_file(const char *path, int *out_fd, struct stat *out_status,
  */
 int gd_image_load(const char *path, const struct gd_image_options *options,
 		  struct gd_image **out_image, struct stat *out_status, struct gw_error *error);
+
+/*
+ * The sealed image that a daemon before us verified and stored by that name, once it is checked:
+ * kind, seals, inode number, and all of it but the tensors, whose bytes the seals have kept as they
+ * were (image_take.c). fd: consumed, on success alone. *out_image has one reference. Errors:
+ * GW_E_FD_KIND, _FD_SEALS, _FD_OTHER, _IO, _MEMORY, _PADDING, those of gw_pack_open_memory.
+ */
+int gd_image_take(int fd, const struct gd_fdname *name, struct gd_image **out_image,
+		  struct gw_error *error);
+/* The name by which a sealed image is stored, as a model's generation at an epoch of its board. */
+int gd_image_name(const struct gd_image *image, const char *model, uint64_t generation,
+		  uint32_t epoch, struct gd_fdname *out, struct gw_error *error);
 
 /*
  * Moves a sealed image to 2 MiB pages where the kernel can (MADV_COLLAPSE, Linux 6.1), under its

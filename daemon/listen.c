@@ -113,6 +113,17 @@ static int clear_stale(const struct gd_listener *listener, struct gw_error *erro
 	return GW_OK;
 }
 
+static int give_access(const struct gd_listener *listener, mode_t mode, gid_t group,
+		       struct gw_error *error)
+{
+	if (group != GD_KEEP_GROUP && lchown(listener->path, (uid_t)-1, group) < 0)
+		return gw_fail_errno(error, errno, "cannot give %s to group %u", listener->path,
+				     (unsigned)group);
+	if (chmod(listener->path, mode) < 0)
+		return gw_fail_errno(error, errno, "cannot give %s its mode", listener->path);
+	return GW_OK;
+}
+
 static int bind_socket(struct gd_listener *listener, mode_t mode, gid_t group,
 		       struct gw_error *error)
 {
@@ -132,14 +143,9 @@ static int bind_socket(struct gd_listener *listener, mode_t mode, gid_t group,
 		return gw_fail_errno(error, errno, "cannot look at %s", listener->path);
 	listener->dev = status.st_dev;
 	listener->ino = status.st_ino;
-	if (group != GD_KEEP_GROUP && lchown(listener->path, (uid_t)-1, group) < 0)
-		return gw_fail_errno(error, errno, "cannot give %s to group %u", listener->path,
-				     (unsigned)group);
 	if (listen(listener->fd, GD_BACKLOG) < 0)
 		return gw_fail_errno(error, errno, "cannot listen at %s", listener->path);
-	if (chmod(listener->path, mode) < 0)
-		return gw_fail_errno(error, errno, "cannot give %s its mode", listener->path);
-	return GW_OK;
+	return give_access(listener, mode, group, error);
 }
 
 int gd_listener_init(struct gd_listener *listener, const char *path, mode_t mode, gid_t group,
@@ -215,14 +221,69 @@ int gd_listener_check(const struct gd_listener *listener, mode_t mode, gid_t gro
 	return GW_OK;
 }
 
+/* Whether what lies at the socket's path is that file. */
+static bool is_file(const struct gd_listener *listener, uint64_t device, uint64_t inode)
+{
+	struct stat status;
+
+	return lstat(listener->path, &status) == 0 && S_ISSOCK(status.st_mode) &&
+	       status.st_dev == device && status.st_ino == inode;
+}
+
+static int take(struct gd_listener *listener, uint64_t device, uint64_t inode, mode_t mode,
+		gid_t group, struct gw_error *error)
+{
+	int code = take_lock(listener, error);
+
+	if (code)
+		return code;
+	if (!is_file(listener, device, inode))
+		return gw_fail(error, GW_E_FD_OTHER, GW_NO_OFFSET,
+			       "%s is not this socket any more", listener->path);
+	listener->dev = (dev_t)device;
+	listener->ino = (ino_t)inode;
+	return give_access(listener, mode, group, error);
+}
+
+int gd_listener_take(struct gd_listener *listener, int fd, const char *path, uint64_t device,
+		     uint64_t inode, mode_t mode, gid_t group, struct gw_error *error)
+{
+	struct gd_listener taken = { .fd = -1, .lock_fd = -1 };
+	int code = gd_listener_adopt(&taken, fd, error);
+
+	if (code)
+		return code;
+	if (strcmp(taken.path, path) != 0)
+		return gw_fail(error, GW_E_FD_OTHER, GW_NO_OFFSET,
+			       "it listens elsewhere, at %.107s", taken.path);
+	code = take(&taken, device, inode, mode, group, error);
+	if (code) {
+		taken.fd = -1;	/* the caller's */
+		taken.ino = 0; /* not ours to remove */
+		gd_listener_deinit(&taken);
+		return code;
+	}
+	*listener = taken;
+	return GW_OK;
+}
+
+void gd_listener_keep(struct gd_listener *listener, struct gd_fdstore *fdstore)
+{
+	const struct gd_fdname name = { .kind = GD_FDNAME_SOCKET,
+					.device = listener->dev,
+					.inode = listener->ino };
+
+	gd_fdstore_put(fdstore, &listener->kept, &name, listener->fd);
+}
+
 void gd_listener_deinit(struct gd_listener *listener)
 {
 	char path[WIRE_SOCKET_PATH_BYTES + 8];
-	struct stat status;
 
-	if (listener->ino && lstat(listener->path, &status) == 0 &&
-	    status.st_dev == listener->dev && status.st_ino == listener->ino)
+	if (listener->ino && !listener->kept.sent &&
+	    is_file(listener, listener->dev, listener->ino))
 		unlink(listener->path);
+	gd_fdstore_drop(&listener->kept);
 	if (listener->fd >= 0)
 		close(listener->fd);
 	if (listener->lock_fd >= 0) {

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/fdstore.h"
 #include "format/limits.h"
 #include "format/status.h"
 
@@ -15,6 +16,7 @@ struct gd_listener {
 	char path[WIRE_SOCKET_PATH_BYTES];
 	dev_t dev; /* of the socket file, so that only ours is removed */
 	ino_t ino;
+	struct gd_kept kept; /* by the service manager */
 };
 
 /*
@@ -38,7 +40,18 @@ int gd_listener_adopt(struct gd_listener *listener, int fd, struct gw_error *err
 int gd_listener_check(const struct gd_listener *listener, mode_t mode, gid_t group,
 		      struct gw_error *error);
 
-/* Closes, and removes the socket file if it is still ours. */
+/*
+ * Takes back the socket that a daemon before us made at path, whose file is said to have that
+ * device and inode number: locked and given mode and group as by gd_listener_init. fd: consumed, on
+ * success alone. Errors: GW_E_FD_OTHER (it is not that socket, or its file is gone), those of the
+ * other two.
+ */
+int gd_listener_take(struct gd_listener *listener, int fd, const char *path, uint64_t device,
+		     uint64_t inode, mode_t mode, gid_t group, struct gw_error *error);
+/* Has the service manager keep a socket that we made: its file stays when we end. */
+void gd_listener_keep(struct gd_listener *listener, struct gd_fdstore *fdstore);
+
+/* Closes, and removes the socket file if it is still ours and not kept. */
 void gd_listener_deinit(struct gd_listener *listener);
 
 #define GD_KEEP_GROUP ((gid_t)-1)

@@ -93,8 +93,8 @@ static void run_job(struct gd_loader *loader, struct gd_job *job)
 	uint64_t start_us = now_us();
 
 	if (job->kind == GD_JOB_LOOK)
-		gd_look_at(job->path, job->image, &loader->cancel, &job->look, &job->file,
-			   &job->error);
+		gd_look_at(job->path, job->image, job->head_only, &loader->cancel, &job->look,
+			   &job->file, &job->error);
 	else if (job->kind == GD_JOB_LOAD)
 		gd_image_load(job->path, &loader->options, &job->image, &job->file, &job->error);
 	else

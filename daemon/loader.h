@@ -21,6 +21,7 @@ struct gd_job {
 	char *path;             /* GD_JOB_LOOK, _LOAD: the pack; freed with the job */
 	struct gd_image *image; /* out of GD_JOB_LOAD (NULL: failed), into the others (GD_JOB_LOOK: what
 				 * is served, may be NULL); a reference */
+	bool head_only;         /* into GD_JOB_LOOK: see gd_look_at */
 	struct stat file;       /* out of GD_JOB_LOOK, _LOAD: what was opened; st_ino 0 if nothing was */
 	struct gd_look look;    /* out of GD_JOB_LOOK, unless error says that it failed */
 	uint64_t load_us;       /* how long it took */

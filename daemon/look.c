@@ -40,8 +40,9 @@ static bool is_served(const struct gw_pack *pack, const struct stat *status,
 		shared.st_ino == status->st_ino);
 }
 
-int gd_look_at(const char *path, const struct gd_image *served, const atomic_bool *cancel,
-	       struct gd_look *out, struct stat *out_status, struct gw_error *error)
+int gd_look_at(const char *path, const struct gd_image *served, bool head_only,
+	       const atomic_bool *cancel, struct gd_look *out, struct stat *out_status,
+	       struct gw_error *error)
 {
 	struct gd_cached *cached;
 	struct gw_pack *pack = NULL;
@@ -54,9 +55,9 @@ int gd_look_at(const char *path, const struct gd_image *served, const atomic_boo
 	cached = gd_cached_note(fd, S_ISREG(out_status->st_mode) ? (uint64_t)out_status->st_size : 0);
 	code = gw_pack_open_fd(fd, &pack, error);
 	if (!code) {
-		same = !pack->superblock.compressed && is_served(pack, out_status, served);
+		same = (head_only || !pack->superblock.compressed) && is_served(pack, out_status, served);
 		check = (struct check){ .fd = fd, .pack = pack };
-		if (same)
+		if (same && !head_only)
 			code = gd_workers_run(gw_pack_unit_count(pack), GW_HUGE_PAGE_BYTES,
 					      check_unit, &check, cancel, error);
 		if (!code)

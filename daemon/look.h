@@ -12,7 +12,7 @@
 
 struct gd_look {
 	uint64_t image_bytes;
-	bool same; /* nothing in the file differs from the image that is served; every byte was checked */
+	bool same; /* nothing in the file, or its head, differs from the image that is served */
 };
 
 /* Whether readers of one could tell that they have the other: all but where the packs came from. */
@@ -21,8 +21,10 @@ bool gd_look_is_same(const struct gw_superblock *a, const struct gw_superblock *
 /*
  * Reads the head of the pack at path and, where that is the same as served's (may be NULL), verifies
  * the file block by block in little memory: a damaged file is found, an untouched one needs no second
- * image. A compressed file is not read further (same is false). out_status: as gd_image_load. Called off
- * the loop; blocks. Errors: as gd_image_load.
+ * image. A compressed file is not read further (same is false). head_only: nor is any other, and
+ * same is what the heads say. out_status: as gd_image_load. Called off the loop; blocks. Errors: as
+ * gd_image_load.
  */
-int gd_look_at(const char *path, const struct gd_image *served, const atomic_bool *cancel,
-	       struct gd_look *out, struct stat *out_status, struct gw_error *error);
+int gd_look_at(const char *path, const struct gd_image *served, bool head_only,
+	       const atomic_bool *cancel, struct gd_look *out, struct stat *out_status,
+	       struct gw_error *error);

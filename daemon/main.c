@@ -29,6 +29,8 @@
 struct daemon {
 	struct gd_options options;
 	struct gd_activation activation;
+	struct gd_fdstore fdstore;
+	struct gd_takeback takeback;
 	struct gd_server server;
 	struct gd_listener listener;
 	struct gd_supervisor supervisor;
@@ -102,14 +104,18 @@ static int open_signals(struct daemon *daemon, struct gw_error *error)
 }
 
 /* What the directory's packs may take, in bytes and in descriptors. */
-static struct gd_store_options store_limits(const struct gd_options *options)
+static struct gd_store_options store_options_of(struct daemon *daemon)
 {
+	const struct gd_options *options = &daemon->options;
+
 	return (struct gd_store_options){ .directory = options->directory,
 					  .share = options->share,
 					  .small_pages = options->pages == GD_PAGES_SMALL,
 					  .max_bytes = options->memory_max_bytes,
 					  .max_retired_bytes = options->retired_max_bytes,
-					  .max_retired = gd_options_reserved_fds() / 4 };
+					  .max_retired = gd_options_reserved_fds() / 4,
+					  .fdstore = &daemon->fdstore,
+					  .takeback = &daemon->takeback };
 }
 
 static void files_changed(void *context)
@@ -163,7 +169,7 @@ static void removed(void *context, struct gd_model *model)
 static int open_store(struct daemon *daemon, struct gw_error *error)
 {
 	const struct gd_options *options = &daemon->options;
-	const struct gd_store_options store_options = store_limits(options);
+	const struct gd_store_options store_options = store_options_of(daemon);
 	const struct gd_store_events events = { .published = published,
 						.settled = settled,
 						.removed = removed,
@@ -182,40 +188,74 @@ static int open_store(struct daemon *daemon, struct gw_error *error)
 	}
 	if (!code)
 		open_files(daemon);
-	return code ? code : gd_store_scan(daemon->server.store, true, error);
+	if (!code)
+		code = gd_store_scan(daemon->server.store, true, error);
+	if (!code) {
+		gd_store_take_retired(daemon->server.store);
+		gd_takeback_deinit(&daemon->takeback);
+	}
+	return code;
 }
 
-/* Takes the first listening socket that the service manager passed; tells what else there was. */
+/* Takes the first listening socket that the service manager passed, but none that a daemon stored. */
 static void adopt_socket(struct daemon *daemon)
 {
 	for (size_t i = 0; i < daemon->activation.n; i++) {
 		struct gd_passed *passed = daemon->activation.passed + i;
 		struct gw_error error = GW_ERROR_INIT;
-		char name[64];
 
-		gw_quote(passed->name, strlen(passed->name), name, sizeof name);
+		if (gd_fdname_is_ours(passed->name))
+			continue;
 		if (daemon->listener.fd >= 0)
-			gd_log("descriptor %d (\"%s\") is not used: one socket is served", passed->fd,
-			       name);
+			gd_takeback_refuse(&daemon->takeback, i, "one socket is served");
 		else if (gd_listener_adopt(&daemon->listener, passed->fd, &error))
-			gd_log("descriptor %d (\"%s\") is not used: %s", passed->fd, name,
-			       error.message);
+			gd_takeback_refuse(&daemon->takeback, i, error.message);
 		else
-			passed->fd = -1;
+			gd_takeback_take(&daemon->takeback, i);
 	}
-	gd_activation_deinit(&daemon->activation);
 }
 
+/* Takes back the socket at path that a daemon before us made. */
+static void take_socket(struct daemon *daemon, const char *path)
+{
+	const struct gd_options *options = &daemon->options;
+	const struct gd_fdname *name;
+	size_t at = 0;
+
+	while (daemon->listener.fd < 0 &&
+	       (name = gd_takeback_next(&daemon->takeback, GD_FDNAME_SOCKET, NULL, &at))) {
+		struct gw_error error = GW_ERROR_INIT;
+		int fd = gd_takeback_fd(&daemon->takeback, at);
+
+		if (gd_listener_take(&daemon->listener, fd, path, name->device, name->inode,
+				     options->socket_mode, options->socket_group, &error)) {
+			gd_takeback_refuse(&daemon->takeback, at, error.message);
+			continue;
+		}
+		gd_takeback_take(&daemon->takeback, at);
+		gd_fdstore_put_back(&daemon->fdstore, &daemon->listener.kept, name, fd);
+	}
+}
+
+/* A socket of our own, that of before if there is one. */
 static int bind_socket(struct daemon *daemon, struct gw_error *error)
 {
 	const struct gd_options *options = &daemon->options;
-	char path[WIRE_SOCKET_PATH_BYTES];
-	int code = options->socket_path ? GW_OK : wire_daemon_socket_path(path, error);
+	const char *path = options->socket_path;
+	char usual[WIRE_SOCKET_PATH_BYTES];
+	int code = path ? GW_OK : wire_daemon_socket_path(usual, error);
 
-	return code ? code :
-		      gd_listener_init(&daemon->listener,
-				       options->socket_path ? options->socket_path : path,
-				       options->socket_mode, options->socket_group, error);
+	if (code)
+		return code;
+	path = path ? path : usual;
+	take_socket(daemon, path);
+	if (daemon->listener.fd >= 0)
+		return GW_OK;
+	code = gd_listener_init(&daemon->listener, path, options->socket_mode,
+				options->socket_group, error);
+	if (!code)
+		gd_listener_keep(&daemon->listener, &daemon->fdstore);
+	return code;
 }
 
 static int open_socket(struct daemon *daemon, struct gw_error *error)
@@ -282,7 +322,10 @@ static int run(struct daemon *daemon, struct gw_error *error)
 	gd_reopen_prepare();
 	gd_turn_init(server);
 	if ((code = open_signals(daemon, error)) || (code = gd_boards_new(&daemon->boards, error)) ||
-	    (code = open_socket(daemon, error)) || (code = open_store(daemon, error)))
+	    (code = gd_fdstore_init(&daemon->fdstore, server->loop, getenv("NOTIFY_SOCKET"), error)))
+		return code;
+	gd_takeback_init(&daemon->takeback, &daemon->activation, &daemon->fdstore);
+	if ((code = open_socket(daemon, error)) || (code = open_store(daemon, error)))
 		return code;
 	tell_start(daemon);
 	code = gd_supervisor_init(&daemon->supervisor, server->loop, server->store, error);
@@ -296,6 +339,7 @@ static void stop(struct daemon *daemon)
 
 	if (!server->loop)
 		return;
+	gd_fdstore_leave(&daemon->fdstore);
 	gd_loop_remove(server->loop, &server->listen_watch);
 	gd_loop_remove(server->loop, &server->pause_watch);
 	if (server->pause_watch.fd >= 0)
@@ -306,6 +350,7 @@ static void stop(struct daemon *daemon)
 	gd_watch_files_deinit(&daemon->files);
 	gd_store_free(server->store);
 	gd_boards_free(daemon->boards);
+	gd_fdstore_deinit(&daemon->fdstore);
 	gd_loop_remove(server->loop, &daemon->signal_watch);
 	if (daemon->signal_watch.fd >= 0)
 		close(daemon->signal_watch.fd);

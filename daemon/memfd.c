@@ -87,3 +87,33 @@ int gd_reopen(int fd, int *out_fd, struct gw_error *error)
 	*out_fd = reopened;
 	return GW_OK;
 }
+
+static int fail_kind(struct gw_error *error, const char *why)
+{
+	return gw_fail(error, GW_E_FD_KIND, GW_NO_OFFSET, "%s", why);
+}
+
+int gd_memfd_check(int fd, uint64_t inode, int wanted, int unwanted, struct stat *out_status,
+		   struct gw_error *error)
+{
+	int seals = fcntl(fd, F_GET_SEALS), flags = fcntl(fd, F_GETFL);
+
+	/* a memfd has no name, ever: an unlinked file has no seals but SEAL */
+	if (fstat(fd, out_status) < 0 || !S_ISREG(out_status->st_mode) || seals < 0 ||
+	    out_status->st_nlink != 0)
+		return fail_kind(error, "it is no shared memory");
+	if (flags < 0 || flags & O_PATH || (flags & O_ACCMODE) != O_RDONLY)
+		return fail_kind(error, "it is not open for reading only");
+	if ((seals & wanted) != wanted || seals & unwanted)
+		return gw_fail(error, GW_E_FD_SEALS, GW_NO_OFFSET, "its seals are %#x",
+			       (unsigned)seals);
+	if (out_status->st_uid != geteuid())
+		return fail_kind(error, "it is another user's");
+	if (out_status->st_ino != inode)
+		return gw_fail(error, GW_E_FD_OTHER, GW_NO_OFFSET,
+			       "it is not the memory that its name says");
+	/* changed by a client of our own user, or a daemon that was killed in gd_board_take */
+	if ((out_status->st_mode & 07777) != 0444 && fchmod(fd, 0444) < 0)
+		return gw_fail_errno(error, errno, "cannot make it read-only");
+	return GW_OK;
+}

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "format/status.h"
 
@@ -25,3 +26,11 @@ int gd_reopen(int fd, int *out_fd, struct gw_error *error);
  * the child would reopen its parent's descriptors. */
 void gd_reopen_prepare(void);
 void gd_reopen_release(void);
+
+/*
+ * Checks a descriptor that we are given back: read-only, of memory that gd_memfd_seal has sealed
+ * and that is our user's, with all of the seals wanted and none of unwanted, and the inode number
+ * that it is said to have. Puts its mode right. Errors: GW_E_FD_KIND, _FD_SEALS, _FD_OTHER, _IO.
+ */
+int gd_memfd_check(int fd, uint64_t inode, int wanted, int unwanted, struct stat *out_status,
+		   struct gw_error *error);

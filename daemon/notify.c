@@ -41,6 +41,29 @@ bool gd_notify_send(const struct gd_notify *notify, const char *text)
 		      (const struct sockaddr *)&notify->address, notify->address_bytes) >= 0;
 }
 
+bool gd_notify_send_fd(const struct gd_notify *notify, const char *text, int fd)
+{
+	struct sockaddr_un address = notify->address;
+	struct iovec data = { .iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text) };
+	union {
+		char bytes[CMSG_SPACE(sizeof fd)];
+		struct cmsghdr align;
+	} control = { .bytes = { 0 } };
+	struct msghdr message = { .msg_name = &address,
+				  .msg_namelen = notify->address_bytes,
+				  .msg_iov = &data,
+				  .msg_iovlen = 1,
+				  .msg_control = &control,
+				  .msg_controllen = sizeof control };
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(sizeof fd);
+	memcpy(CMSG_DATA(header), &fd, sizeof fd);
+	return notify->fd < 0 || sendmsg(notify->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+}
+
 uint64_t gd_notify_watchdog_us(const char *usec, const char *watchdog_pid, int64_t pid)
 {
 	uint64_t us, whose;

@@ -26,6 +26,8 @@ void gd_notify_deinit(struct gd_notify *notify);
  * it was sent; true without a manager.
  */
 bool gd_notify_send(const struct gd_notify *notify, const char *text);
+/* The same with a descriptor, which is borrowed. */
+bool gd_notify_send_fd(const struct gd_notify *notify, const char *text, int fd);
 
 /*
  * The microseconds of WATCHDOG_USEC where WATCHDOG_PID names pid, or nobody; 0: no watchdog, or one that

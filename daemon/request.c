@@ -199,6 +199,7 @@ static bool answer_list(struct gd_peer *peer, const struct wire_message *request
 				model->loading	? WIRE_STATE_LOADING :
 						  WIRE_STATE_FAILED;
 		listed->busy = gd_store_is_busy(model);
+		listed->taken_back = model->taken_back;
 		gd_retired_of(gd_store_retired(store), model->name, &listed->retired,
 			      &listed->retired_bytes);
 		if (model->image)

@@ -15,6 +15,7 @@ static void model_free(struct gd_model *model)
 {
 	if (!model)
 		return;
+	gd_fdstore_drop(&model->kept_board);
 	gd_board_deinit(&model->board);
 	gd_image_unref(model->image);
 	free(model->path);
@@ -89,7 +90,7 @@ int gd_store_add(struct gd_store *store, const char *name, const char *path, boo
 	}
 	snprintf(model->name, sizeof model->name, "%s", name);
 	model->pinned = pinned;
-	code = gd_board_init(&model->board, store->boards, error);
+	code = gd_store_open_board(store, model, error);
 	if (code) {
 		free(model->path);
 		free(model);
@@ -125,7 +126,10 @@ void gd_store_publish(struct gd_store *store, struct gd_model *model, struct gd_
 
 	model->image = image;
 	model->generation = image ? next_generation(store) : 0;
+	model->taken_back = false;
 	model->since_ms = wire_now_ms();
+	if (image)
+		gd_store_keep_image(store, model, image, model->generation);
 	model->epoch = gd_board_publish(&model->board, model->generation);
 	if (before)
 		gd_retired_add(&store->retired, model->name, generation, before);
@@ -154,6 +158,7 @@ int gd_store_new(const struct gd_store_options *options, const struct gd_store_e
 	store->options = *options;
 	store->events = *events;
 	store->boards = boards;
+	store->last_generation = gd_store_last_taken(options->takeback);
 	code = gd_retired_init(&store->retired, loop, gd_store_memory_freed, store, error);
 	if (!code)
 		code = gd_loader_new(loop, options->share, options->small_pages, gd_store_job_done, store,

@@ -11,6 +11,7 @@
 #include "daemon/image.h"
 #include "daemon/loop.h"
 #include "daemon/retired.h"
+#include "daemon/takeback.h"
 #include "format/limits.h"
 #include "format/wire.h"
 
@@ -38,7 +39,9 @@ struct gd_model {
 	uint64_t attached;       /* connections whose last answer was this model */
 	uint64_t attached_total;
 	char message[WIRE_MESSAGE_TEXT_BYTES]; /* why the last load failed; "" if it did not */
+	bool taken_back; /* the image is that of a daemon before us */
 	struct gd_board board;
+	struct gd_kept kept_board; /* by the service manager */
 };
 
 struct gd_store_options {
@@ -48,6 +51,8 @@ struct gd_store_options {
 	uint64_t max_bytes;         /* of all images, retired ones included */
 	uint64_t max_retired_bytes; /* of generations that are served no longer and still held */
 	uint64_t max_retired;       /* their number: each takes a descriptor */
+	struct gd_fdstore *fdstore; /* that keeps images and boards, or NULL; borrowed */
+	struct gd_takeback *takeback; /* what a daemon before us left, or NULL; borrowed */
 };
 
 /* What the store tells its owner, on the loop. */
@@ -80,6 +85,13 @@ int gd_store_pin(struct gd_store *store, const char *name, const char *path,
  * longer served. Errors: GW_E_IO (the directory cannot be read: nothing is changed).
  */
 int gd_store_scan(struct gd_store *store, bool thorough, struct gw_error *error);
+
+/*
+ * Takes back the generations that a daemon before us served no longer and that somebody still
+ * holds. To be called when all models that there are have been added, as what they serve is taken
+ * first.
+ */
+void gd_store_take_retired(struct gd_store *store);
 
 /* Likewise one model, retried. */
 void gd_store_reload(struct gd_store *store, struct gd_model *model);

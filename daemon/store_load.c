@@ -29,6 +29,8 @@ static bool submit(struct gd_store *store, struct gd_model *model, enum gd_job_k
 	struct gd_job *job = gd_job_new(kind, model, kind == GD_JOB_COLLAPSE ? NULL : model->path,
 					kind == GD_JOB_LOAD ? NULL : model->image);
 
+	if (job)
+		job->head_only = model->taken_back && !model->file.st_ino;
 	model->loading = job != NULL;
 	model->collapsing = job && kind == GD_JOB_COLLAPSE;
 	if (job)
@@ -153,6 +155,8 @@ static void look_done(struct gd_store *store, struct gd_model *model, struct gd_
 	model->wanted_bytes = 0;
 	if (!error->code && job->look.same && model->image == job->image) {
 		say_unchanged(model);
+		if (job->head_only)
+			submit_collapse(store, model);
 	} else if (error->code || admit(store, model, job->look.image_bytes, error)) {
 		if (error->code == GW_E_LIMIT)
 			model->wanted_bytes = job->look.image_bytes; /* 0: the file is beyond a limit */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the parts of the store share: store.c, store_load.c, store_scan.c. For no one else. */
+/* What the parts of the store share: store.c, store_load.c, store_scan.c, store_take.c. */
 #pragma once
 
 #include "daemon/limits.h"
@@ -35,3 +35,12 @@ void gd_store_refresh(struct gd_store *store, struct gd_model *model, bool retry
 void gd_store_job_done(void *context, struct gd_job *job);
 /* What was refused for want of room is tried again once there is some. context: the store. */
 void gd_store_memory_freed(void *context);
+
+/* The model's notice board and image, those of the daemon before us where it has left any. */
+int gd_store_open_board(struct gd_store *store, struct gd_model *model, struct gw_error *error);
+/* Has the service manager keep them for the daemon after us: an image before it is published. */
+void gd_store_keep_board(struct gd_store *store, struct gd_model *model);
+void gd_store_keep_image(struct gd_store *store, const struct gd_model *model,
+			 struct gd_image *image, uint64_t generation);
+/* The newest generation among what was left; 0: none. */
+uint64_t gd_store_last_taken(const struct gd_takeback *takeback);

@@ -27,18 +27,21 @@ static size_t count_busy(const struct gd_store *store)
 static void describe(const struct gd_store *store, char *out, size_t out_bytes)
 {
 	const struct gd_model *failed = NULL;
-	size_t served = 0, busy = count_busy(store), n_failed = 0, used;
+	size_t served = 0, taken = 0, busy = count_busy(store), n_failed = 0, used;
 
 	for (size_t i = 0; i < gd_store_count(store); i++) {
 		const struct gd_model *model = gd_store_at(store, i);
 
 		served += model->image != NULL;
+		taken += model->taken_back;
 		if (model->message[0] && n_failed++ == 0)
 			failed = model;
 	}
 	used = (size_t)snprintf(out, out_bytes, "Serving %zu model%s, %.1f MB in memory", served,
 				served == 1 ? "" : "s",
 				(double)gd_store_served_bytes(store) / 1e6);
+	if (taken)
+		used += (size_t)snprintf(out + used, out_bytes - used, ", %zu taken back", taken);
 	if (busy)
 		used += (size_t)snprintf(out + used, out_bytes - used, "; loading %zu", busy);
 	if (n_failed)

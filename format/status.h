@@ -61,6 +61,11 @@ enum gw_status {
 	GW_E_WIRE_FIELD = -58,   /* a field out of its range */
 	GW_E_WIRE_FDS = -59,     /* too many or too few descriptors came with a message */
 
+	/* descriptors that a daemon before us stored */
+	GW_E_FD_KIND = -70,  /* no read-only descriptor of shared memory of ours */
+	GW_E_FD_SEALS = -71, /* seals that it must not have, or lacks */
+	GW_E_FD_OTHER = -72, /* not the one that its name says */
+
 	/* checkpoints (tools) */
 	GW_E_SOURCE = -80,        /* the checkpoint is malformed */
 	GW_E_SOURCE_KIND = -81,   /* not a kind of checkpoint that this release reads */

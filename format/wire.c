@@ -169,7 +169,7 @@ static void io_listed(struct io *io, struct wire_listed *m)
 	io_text(io, WIRE_LISTED_FILE_AT, m->file, sizeof m->file);
 	io_text(io, WIRE_LISTED_MESSAGE_AT, m->message, sizeof m->message);
 	io_u32(io, WIRE_LISTED_BUSY_AT, &m->busy);
-	io_reserved(io, WIRE_LISTED_RESERVED_AT, WIRE_LISTED_RESERVED_SIZE);
+	io_u32(io, WIRE_LISTED_TAKEN_BACK_AT, &m->taken_back);
 	io_u64(io, WIRE_LISTED_RETIRED_AT, &m->retired);
 	io_u64(io, WIRE_LISTED_RETIRED_BYTES_AT, &m->retired_bytes);
 }
@@ -325,7 +325,8 @@ static bool fields_are_valid(const struct wire_message *m)
 		return m->refused.reason >= WIRE_REASON_MALFORMED &&
 		       m->refused.reason <= WIRE_REASON_PERMISSION;
 	case WIRE_LISTED:
-		return m->listed.state <= WIRE_STATE_UNLOADED && m->listed.busy <= 1;
+		return m->listed.state <= WIRE_STATE_UNLOADED && m->listed.busy <= 1 &&
+		       m->listed.taken_back <= 1;
 	case WIRE_STATUS_REPLY:
 		return m->status_reply.backend == WIRE_BACKEND_IO_URING ||
 		       m->status_reply.backend == WIRE_BACKEND_EPOLL;

@@ -110,7 +110,7 @@ enum wire_backend { WIRE_BACKEND_IO_URING = 1, WIRE_BACKEND_EPOLL = 2 };
 	X(LISTED, FILE, 392, 1024)                                                                 \
 	X(LISTED, MESSAGE, 1416, 256)                                                              \
 	X(LISTED, BUSY, 1672, 4)                                                                   \
-	X(LISTED, RESERVED, 1676, 4)                                                               \
+	X(LISTED, TAKEN_BACK, 1676, 4)                                                             \
 	X(LISTED, RETIRED, 1680, 8)                                                                \
 	X(LISTED, RETIRED_BYTES, 1688, 8)
 #define WIRE_STATUS_REPLY_FIELDS(X)                                                                \
@@ -240,6 +240,7 @@ struct wire_listed {
 	char file[WIRE_FILE_BYTES];
 	char message[WIRE_MESSAGE_TEXT_BYTES];
 	uint32_t busy; /* 1: its pack is being looked at or loaded */
+	uint32_t taken_back; /* 1: its image is that of the daemon before */
 	uint64_t retired, retired_bytes;
 };
 

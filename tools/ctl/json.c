@@ -70,6 +70,7 @@ static json_t *ctl_json_model(const struct wire_listed *model, bool *failed)
 		{ "file", ctl_json_text(model->file) },
 		{ "message", ctl_json_word(model->message[0], model->message) },
 		{ "busy", json_boolean(model->busy) },
+		{ "taken_back", json_boolean(model->taken_back) },
 		{ "retired", ctl_json_number(model->retired) },
 		{ "retired_bytes", ctl_json_number(model->retired_bytes) },
 	};

@@ -68,6 +68,12 @@ static void ctl_metrics_models(const struct ctl_models *models)
 		printf("\"} %d\n", models->items[i].message[0] &&
 					   models->items[i].state != WIRE_STATE_UNLOADED);
 	}
+	ctl_metric_head("model_taken_back", "gauge", "Whether its image is the last daemon's.");
+	for (size_t i = 0; i < models->count; i++) {
+		printf("gpt2d_model_taken_back{model=\"");
+		ctl_label(models->items[i].model);
+		printf("\"} %d\n", models->items[i].taken_back != 0);
+	}
 }
 
 static uint64_t ctl_image_bytes(const struct wire_generation_reply *item)

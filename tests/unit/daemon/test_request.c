@@ -40,7 +40,7 @@ static void setup(void)
 	const struct gd_store_events events = { gd_server_published, on_settled, gd_server_removed,
 						&server };
 	struct gd_store_options options = { NULL, WIRE_SHARE_SEALED, true, UINT64_MAX,
-					    UINT64_MAX, UINT64_MAX };
+					    UINT64_MAX, UINT64_MAX, NULL, NULL };
 
 	error = (struct gw_error)GW_ERROR_INIT;
 	folder = fixture_folder_new();

@@ -72,7 +72,7 @@ static void open_store(enum wire_share share, uint64_t max_bytes, uint64_t max_r
 		       uint64_t max_retired)
 {
 	const struct gd_store_options options = { folder, share, true, max_bytes, max_retired_bytes,
-						  max_retired };
+						  max_retired, NULL, NULL };
 	const struct gd_store_events events = { on_published, on_settled, on_published, NULL };
 
 	ck_assert_code(error, gd_store_new(&options, &events, loop, boards, &store, &error), GW_OK);

@@ -43,7 +43,7 @@ static void on_removed(void *context, struct gd_model *model)
 static void open_store(const char *directory, bool small_pages)
 {
 	const struct gd_store_options options = { directory, WIRE_SHARE_SEALED, small_pages,
-						  UINT64_MAX, UINT64_MAX, UINT64_MAX };
+						  UINT64_MAX, UINT64_MAX, UINT64_MAX, NULL, NULL };
 	const struct gd_store_events events = { on_published, on_settled, on_removed, NULL };
 
 	ck_assert_code(error, gd_store_new(&options, &events, loop, boards, &store, &error), GW_OK);

@@ -36,6 +36,8 @@ START_TEST(values_are_pinned)
 	ck_assert_int_eq(GW_E_BLOCK_CODE, -33);
 	ck_assert_int_eq(GW_E_PATH, -50);
 	ck_assert_int_eq(GW_E_WIRE_FDS, -59);
+	ck_assert_int_eq(GW_E_FD_KIND, -70);
+	ck_assert_int_eq(GW_E_FD_OTHER, -72);
 	ck_assert_int_eq(GW_E_SOURCE, -80);
 	ck_assert_int_eq(GW_E_SOURCE_TABLES, -82);
 }

@@ -154,6 +154,7 @@ class CtlTest(unittest.TestCase):
             'n_embd': 768, 'n_tensors': 2, 'wte_dtype': 'f32', 'wpe_dtype': None,
             'content_id': '000102030405060708090a0b0c0d0e0f', 'attached': 3, 'attached_total': 17,
             'load_us': 250000, 'file': '/srv/gpt2.gpt2w', 'message': None, 'busy': False,
+            'taken_back': False,
             'retired': 1, 'retired_bytes': 4096}]})
 
     def test_list_json_loading(self):
