@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""gpt2d is restarted, or killed, under a service manager that keeps its descriptors: faults 25 and 26."""
+"""gpt2d is restarted, or killed, under a service manager that keeps its descriptors: faults 25 and 26.
+
+GPT2W_LONG=1: at full length.
+"""
 import contextlib
 import fcntl
 import os
@@ -18,6 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import gpt2w_test as t  # noqa: E402
 from test_kill import Clients, reference  # noqa: E402
 from test_manager import passed  # noqa: E402
+
+LONG = bool(os.environ.get('GPT2W_LONG'))
 
 
 class Keeper:
@@ -149,13 +154,15 @@ def test_killed_at_random_moments():
         with keeper.daemon(store) as daemon:
             clients.add(daemon, reference(pack), n=3)
             daemon.kill()
-        for turn in range(8):
+        for turn in range(150 if LONG else 8):
             with keeper.daemon(store, ready=False) as daemon:
                 (where / 'next').write_bytes(packs[turn % 2])
                 os.rename(where / 'next', pack)
                 daemon.hup()
                 time.sleep(random.random() * 0.15)
                 daemon.kill()
+            clients.check('ORPHANED')
+            t.check(len(keeper.names('image')) <= 3, keeper.names('image'))
         with keeper.daemon(store) as daemon:
             seen = {helper.ask('state').split()[0] for helper in clients.helpers}
             t.check(len(seen) == 1 and seen <= {'CURRENT', 'SUPERSEDED'}, seen)
