@@ -140,7 +140,7 @@ void gd_options_parse(int argc, char **argv, struct gd_options *out)
 		.parser = parse_option,
 		.doc = "Shares the token and position tables of GPT-2 models, verified once, with all "
 		       "programs of this machine.\vSIGHUP looks at the packs again and loads what has "
-		       "changed; SIGTERM ends the daemon, and programs that have a model keep it.",
+		       "changed; SIGTERM ends the daemon, and programs that have a model keep it.\n",
 	};
 	/* no more than one for each word */
 	struct command_line line = { .options = out,

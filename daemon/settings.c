@@ -50,7 +50,8 @@ const struct gd_setting gd_settings[GD_N_SETTINGS] = {
 	  "Memory for all images, with K, M, G or T (default: the control group's limit, at most 75% "
 	  "of the machine's)" },
 	{ "retired-max", 0, "BYTES", GD_KIND_BYTES, FIELD(retired_max_bytes), 0, 0, { 0 },
-	  "Of it, for generations that are served no longer and still held (default: half)" },
+	  "Memory for generations that are served no longer and still held (default: half of that for "
+	  "all images)" },
 	{ "max-connections", 0, "N", GD_KIND_NUMBER, FIELD(max_connections), 1, GD_MAX_CONNECTIONS,
 	  { 0 },
 	  "Connections at once (default: what RLIMIT_NOFILE leaves)" },
@@ -65,7 +66,8 @@ const struct gd_setting gd_settings[GD_N_SETTINGS] = {
 	  "Answers that one user has not read (default: four per connection)" },
 	{ "max-unread-fds-per-user", 0, "N", GD_KIND_NUMBER, FIELD(max_unread_fds_per_user),
 	  WIRE_REPLY_FDS, GD_MAX_CONNECTIONS, { 0 },
-	  "Descriptors in them (default: a quarter of what RLIMIT_NOFILE leaves)" },
+	  "Descriptors in answers that one user has not read (default: a quarter of what "
+	  "RLIMIT_NOFILE leaves)" },
 };
 
 const struct gd_setting *gd_setting_find(const char *name)
