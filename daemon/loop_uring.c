@@ -7,6 +7,8 @@
 #include <poll.h>
 #include <stdlib.h>
 
+#include "daemon/completion.h"
+
 /* Submissions between two waits; when they run out they are submitted early. A guess: the kernel takes
  * 64 bytes for each. */
 #define SUBMISSIONS 256
@@ -93,17 +95,14 @@ static void uring_disarm(struct gd_loop *loop, struct gd_watch *watch)
 
 static int uring_wait_some(struct gd_loop *loop, bool look_only, struct gw_error *error)
 {
-	struct io_uring_cqe *cqe;
 	int done = look_only ? io_uring_submit_and_get_events(loop->state) :
 			       io_uring_submit_and_wait(loop->state, 1);
+	int result;
+	uint64_t tag;
 
 	if (done < 0 && done != -EINTR && done != -EAGAIN && done != -EBUSY)
 		return gw_fail_errno(error, -done, "io_uring_enter failed");
-	while (io_uring_peek_cqe(loop->state, &cqe) == 0) {
-		uint64_t tag = io_uring_cqe_get_data64(cqe);
-		int result = cqe->res;
-
-		io_uring_cqe_seen(loop->state, cqe);
+	while (gd_completion_take(loop->state, false, &tag, &result) == 0) {
 		/* a poll that failed or was cancelled is reported as an error of its file: the
 		 * handler finds out what it is when it reads */
 		if (tag != NO_TAG)

@@ -6,6 +6,7 @@
 #include <liburing.h>
 #include <stdlib.h>
 
+#include "daemon/completion.h"
 #include "daemon/limits.h"
 #include "format/reader.h"
 
@@ -58,7 +59,7 @@ static bool submit_to_ring(struct gd_reads *reads, struct request *request)
 	if (sqe) {
 		io_uring_prep_read(sqe, reads->fd, request->out, (unsigned)request->bytes,
 				   request->offset);
-		io_uring_sqe_set_data(sqe, request);
+		io_uring_sqe_set_data64(sqe, (uint64_t)(request - reads->requests));
 		if (io_uring_submit(&reads->ring) == 1) {
 			reads->in_ring++;
 			return true;
@@ -101,22 +102,18 @@ bool gd_reads_ready(struct gd_reads *reads)
 static struct request *take_from_ring(struct gd_reads *reads, int *out_result,
 				      struct gw_error *error)
 {
-	struct io_uring_cqe *cqe;
-	struct request *request;
+	uint64_t data;
 	int failed;
 
 	do
-		failed = io_uring_wait_cqe(&reads->ring, &cqe);
+		failed = gd_completion_take(&reads->ring, true, &data, out_result);
 	while (failed == -EINTR || failed == -EAGAIN);
 	if (failed) {
 		gw_fail_errno(error, -failed, "io_uring_enter failed");
 		return NULL;
 	}
-	request = io_uring_cqe_get_data(cqe);
-	*out_result = cqe->res;
-	io_uring_cqe_seen(&reads->ring, cqe);
 	reads->in_ring--;
-	return request;
+	return &reads->requests[data];
 }
 
 int gd_reads_take(struct gd_reads *reads, uint64_t *out_tag, struct gw_error *error)
