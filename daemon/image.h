@@ -12,6 +12,16 @@
 #include "format/status.h"
 #include "format/wire.h"
 
+/* A generation that is served no longer (retired.h); in its image, so that keeping account of what is
+ * still held needs no memory that there may not be. */
+struct gd_retired {
+	char model[WIRE_MODEL_BYTES];
+	uint64_t generation;
+	uint64_t since_ms; /* as wire_now_ms */
+	struct gd_image *image;
+	struct gd_retired *next;
+};
+
 struct gd_image {
 	int fd; /* read-only; handed out reopened */
 	enum wire_share share;
@@ -20,6 +30,7 @@ struct gd_image {
 	struct gw_pack *pack;
 	struct gd_kept kept; /* by the service manager, until the last reference goes */
 	unsigned references; /* loop thread only */
+	struct gd_retired retired;
 };
 
 struct gd_image_options {

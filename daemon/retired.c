@@ -68,8 +68,7 @@ static void release(struct gd_retired_list *list, struct gd_retired **at)
 	*at = retired->next;
 	list->count--;
 	list->bytes -= retired->image->fd_bytes;
-	gd_image_unref(retired->image);
-	free(retired);
+	gd_image_unref(retired->image); /* and retired with it */
 }
 
 void gd_retired_deinit(struct gd_retired_list *list)
@@ -86,15 +85,9 @@ void gd_retired_deinit(struct gd_retired_list *list)
 void gd_retired_add(struct gd_retired_list *list, const char *model, uint64_t generation,
 		    struct gd_image *image)
 {
-	struct gd_retired **end = &list->first, *retired;
+	struct gd_retired **end = &list->first, *retired = &image->retired;
 
 	if (image->share == WIRE_SHARE_FILE || !gd_lease_is_held(image->fd)) {
-		gd_image_unref(image);
-		return;
-	}
-	retired = calloc(1, sizeof *retired);
-	if (!retired) {
-		gd_log("%s: no memory to keep account of a generation that is still held", model);
 		gd_image_unref(image);
 		return;
 	}
@@ -102,6 +95,7 @@ void gd_retired_add(struct gd_retired_list *list, const char *model, uint64_t ge
 	retired->generation = generation;
 	retired->since_ms = wire_now_ms();
 	retired->image = image;
+	retired->next = NULL;
 	while (*end)
 		end = &(*end)->next;
 	*end = retired;

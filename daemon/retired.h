@@ -10,14 +10,6 @@
 #include "daemon/loop.h"
 #include "format/wire.h"
 
-struct gd_retired {
-	char model[WIRE_MODEL_BYTES];
-	uint64_t generation;
-	uint64_t since_ms; /* as wire_now_ms */
-	struct gd_image *image;
-	struct gd_retired *next;
-};
-
 struct gd_retired_list {
 	struct gd_loop *loop;
 	struct gd_watch watch; /* a timerfd, armed while there are any: the kernel tells nobody of the end */
