@@ -20,6 +20,8 @@
 #define GD_DRAINED_MESSAGES 64
 /* How long nobody is taken in after accepting has failed; others are served meanwhile. */
 #define GD_ACCEPT_PAUSE_MS 100
+/* When a descriptor that could not be watched, for want of memory, is tried again. */
+#define GD_ARM_AGAIN_MS 100
 /* Connections with answers that were not read, looked at before connections are taken in, and before a
  * user is told that he has too many. */
 #define GD_LEAVING_PER_TURN 16

@@ -8,6 +8,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "daemon/limits.h"
+
 /* Poll's and epoll's events have the same values (asserted below), so they are passed on as they are. */
 _Static_assert(POLLIN == EPOLLIN && POLLOUT == EPOLLOUT && POLLERR == EPOLLERR &&
 		       POLLHUP == EPOLLHUP && POLLRDHUP == EPOLLRDHUP,
@@ -56,7 +58,7 @@ static int epoll_wait_some(struct gd_loop *loop, bool look_only, struct gw_error
 {
 	struct epoll_event events[64];
 	int n = epoll_wait(epoll_fd(loop), events, sizeof events / sizeof *events,
-			   look_only ? 0 : -1);
+			   look_only ? 0 : loop->unarmed ? GD_ARM_AGAIN_MS : -1);
 
 	if (n < 0 && errno != EINTR)
 		return gw_fail_errno(error, errno, "epoll_wait failed");

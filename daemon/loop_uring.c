@@ -95,8 +95,10 @@ static void uring_disarm(struct gd_loop *loop, struct gd_watch *watch)
 
 static int uring_wait_some(struct gd_loop *loop, bool look_only, struct gw_error *error)
 {
-	int done = look_only ? io_uring_submit_and_get_events(loop->state) :
-			       io_uring_submit_and_wait(loop->state, 1);
+	/* submitting makes room for what could not be armed, which may be all that there is to wait for */
+	bool at_once = look_only || loop->unarmed;
+	int done = at_once ? io_uring_submit_and_get_events(loop->state) :
+			     io_uring_submit_and_wait(loop->state, 1);
 	int result;
 	uint64_t tag;
 
