@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -284,8 +285,8 @@ void gd_server_accept(struct gd_watch *watch, short events)
 			return;
 		} else if (errno != EINTR && errno != ECONNABORTED) {
 			if (errno != EAGAIN) {
-				gd_log_peer(GD_EVENT_NONE, GD_LOG_NOBODY, 0, "accept failed: errno %d",
-					    errno);
+				gd_log_peer(GD_EVENT_NONE, GD_LOG_NOBODY, 0, "accept failed: %s",
+					    strerror(errno));
 				pause_accepting(server);
 			}
 			return;
