@@ -85,10 +85,16 @@ static int fill_head(struct gw_stored_writer *writer, uint8_t *head, struct gw_e
 {
 	struct gw_superblock superblock = writer->pack->superblock;
 	uint8_t *table = head + writer->at.table_offset;
-	int code = gw_read_at(writer->fd, head, writer->pack->regions.digests_end, 0, error);
+	struct gw_error inner = GW_ERROR_INIT;
+	int code = gw_read_at(writer->fd, head, writer->pack->regions.digests_end, 0, &inner);
 
-	if (code)
+	if (code) {
+		gw_fail(error, code, inner.offset, "the temporary file, before compression: %s",
+			inner.message);
+		if (error)
+			error->sys_errno = inner.sys_errno;
 		return code;
+	}
 	gw_stored_encode(writer->blocks, writer->n, table);
 	superblock.compressed = true;
 	superblock.file_bytes = writer->end;

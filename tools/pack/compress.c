@@ -34,12 +34,23 @@ struct pack_compressed {
 	struct tool_progress progress;
 };
 
+/* What went wrong while the tables were read back says nothing of where they are. */
+static int pack_compress_fail(int code, const struct gw_error *inner, struct gw_error *error)
+{
+	gw_fail(error, code, inner->offset, "the temporary file, before compression: %s",
+		inner->message);
+	if (error)
+		error->sys_errno = inner->sys_errno;
+	return code;
+}
+
 static int pack_compress_block(void *worker, uint64_t index, void *result, struct gw_error *error)
 {
 	struct pack_compressor *self = worker;
 	struct pack_stored *stored = result;
 	const struct gw_unit unit = gw_pack_unit(self->pack, index);
-	int code = gw_unit_reader_verify(self->reader, index, self->raw, error);
+	struct gw_error inner = GW_ERROR_INIT;
+	int code = gw_unit_reader_verify(self->reader, index, self->raw, &inner);
 
 	if (code == GW_E_BLOCK_DIGEST || code == GW_E_PADDING)
 		return gw_fail(error, GW_E_IO, unit.offset_bytes,
@@ -47,7 +58,7 @@ static int pack_compress_block(void *worker, uint64_t index, void *result, struc
 			       "%" PRIu64,
 			       unit.offset_bytes);
 	if (code != GW_OK)
-		return code;
+		return pack_compress_fail(code, &inner, error);
 	return gw_block_encode(self->encoder, unit.tensor->dtype, unit.tensor->row_bytes, self->raw,
 			       unit.size_bytes, stored->data, sizeof stored->data, &stored->bytes,
 			       error);
@@ -131,11 +142,12 @@ int pack_compress(int fd, const struct pack_output *output, unsigned n_threads,
 {
 	struct gw_stored_writer *writer = NULL;
 	struct gw_pack *pack = NULL;
-	int code = gw_pack_open_fd(fd, &pack, error);
+	struct gw_error inner = GW_ERROR_INIT;
+	int code = gw_pack_open_fd(fd, &pack, &inner);
 
-	if (code == GW_OK)
-		code = gw_stored_writer_new(pack, fd, output->path, output->replace, &writer,
-					    error);
+	if (code != GW_OK)
+		return pack_compress_fail(code, &inner, error);
+	code = gw_stored_writer_new(pack, fd, output->path, output->replace, &writer, error);
 	if (code == GW_OK)
 		code = pack_compress_blocks(pack, fd, output, n_threads, writer, error);
 	if (code == GW_OK)
