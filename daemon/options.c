@@ -10,6 +10,7 @@
 
 #include "daemon/config.h"
 #include "daemon/listen.h"
+#include "daemon/log.h"
 #include "daemon/memory.h"
 #include "daemon/settings.h"
 #include "format/endpoint.h"
@@ -76,18 +77,27 @@ static void check_together(struct argp_state *state, struct gd_options *options)
 		argp_failure(state, 1, 0, "no memory");
 }
 
+/* What the caller has written is wrong usage; what the machine lacks is not. */
+static int failure_exit(const struct gw_error *error)
+{
+	return error->code == GW_E_MEMORY ? 1 : argp_err_exit_status;
+}
+
 static void apply(struct argp_state *state, const struct command_line *line)
 {
 	struct gw_error error = GW_ERROR_INIT;
 
 	if (gd_config_read(line->config ? line->config : GD_CONFIG_FILE, !line->config,
 			   line->options, &error))
-		argp_failure(state, argp_err_exit_status, 0, "%s", error.message);
+		argp_failure(state, failure_exit(&error), 0, "%s", error.message);
 	forget_file_packs(line);
 	for (size_t i = 0; i < line->n_given; i++)
 		if (gd_setting_set(line->given[i].setting, line->given[i].value,
-				   GD_FROM_COMMAND_LINE, line->options, &error))
+				   GD_FROM_COMMAND_LINE, line->options, &error)) {
+			if (error.code == GW_E_MEMORY)
+				argp_failure(state, failure_exit(&error), 0, "%s", error.message);
 			argp_error(state, "--%s", error.message);
+		}
 	check_together(state, line->options);
 }
 
@@ -156,8 +166,10 @@ void gd_options_parse(int argc, char **argv, struct gd_options *out)
 		};
 	argp_program_version = "gpt2d " GW_RELEASE;
 	argp_err_exit_status = 2;
-	if (!line.given)
-		abort();
+	if (!line.given) {
+		gd_log("no memory for the command line");
+		exit(1);
+	}
 	argp_parse(&argp, argc, argv, 0, NULL, &line);
 	free(line.given);
 }
