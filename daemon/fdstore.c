@@ -87,9 +87,9 @@ int gd_fdstore_init(struct gd_fdstore *fdstore, struct gd_loop *loop, const char
 	int code;
 
 	*fdstore = (struct gd_fdstore){ .loop = loop };
-	gd_notify_init(&fdstore->notify, address);
+	code = gd_notify_init(&fdstore->notify, address, error);
 	if (fdstore->notify.fd < 0)
-		return GW_OK;
+		return code < 0 ? code : GW_OK;
 	fdstore->watch = (struct gd_watch){
 		.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK),
 		.events = POLLIN,

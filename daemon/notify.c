@@ -1,30 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/notify.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "daemon/digits.h"
 
-bool gd_notify_init(struct gd_notify *notify, const char *address)
+int gd_notify_init(struct gd_notify *notify, const char *address, struct gw_error *error)
 {
 	size_t n = address ? strlen(address) : 0;
 
 	*notify = (struct gd_notify){ .fd = -1, .address.sun_family = AF_UNIX };
 	if (!address)
-		return true;
+		return GW_OK;
 	/* a path needs room for its NUL, an abstract name has none */
 	if (n < 2 || (address[0] != '/' && address[0] != '@') ||
 	    n + (address[0] == '/') > sizeof notify->address.sun_path)
-		return false;
+		return GD_NOTIFY_NO_ADDRESS;
 	memcpy(notify->address.sun_path, address, n);
 	if (address[0] == '@')
 		notify->address.sun_path[0] = '\0';
 	notify->address_bytes =
 		(socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + (address[0] == '/'));
 	notify->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	return notify->fd >= 0;
+	if (notify->fd < 0)
+		return gw_fail_errno(error, errno, "cannot make a socket for the service manager");
+	return GW_OK;
 }
 
 void gd_notify_deinit(struct gd_notify *notify)

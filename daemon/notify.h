@@ -8,6 +8,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "format/status.h"
+
+#define GD_NOTIFY_NO_ADDRESS 1
+
 struct gd_notify {
 	int fd; /* -1: there is no manager */
 	struct sockaddr_un address;
@@ -16,9 +20,10 @@ struct gd_notify {
 
 /*
  * address: what NOTIFY_SOCKET says, a path from the root or an abstract name with @; NULL: no manager.
- * Returns false, and there is no manager, where it is neither, or too long.
+ * Returns GD_NOTIFY_NO_ADDRESS where it is neither, or too long; then there is no manager either.
+ * Errors: GW_E_IO.
  */
-bool gd_notify_init(struct gd_notify *notify, const char *address);
+int gd_notify_init(struct gd_notify *notify, const char *address, struct gw_error *error);
 void gd_notify_deinit(struct gd_notify *notify);
 
 /*

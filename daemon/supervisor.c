@@ -115,7 +115,10 @@ int gd_supervisor_init(struct gd_supervisor *supervisor, struct gd_loop *loop,
 	int code;
 
 	*supervisor = (struct gd_supervisor){ .loop = loop, .store = store, .watch.fd = -1 };
-	if (!gd_notify_init(&supervisor->notify, getenv("NOTIFY_SOCKET")))
+	code = gd_notify_init(&supervisor->notify, getenv("NOTIFY_SOCKET"), error);
+	if (code < 0)
+		return code;
+	if (code == GD_NOTIFY_NO_ADDRESS)
 		gd_log("NOTIFY_SOCKET is no address of a socket; the service manager is told nothing");
 	if (supervisor->notify.fd < 0)
 		return GW_OK;

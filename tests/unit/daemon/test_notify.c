@@ -35,7 +35,7 @@ START_TEST(a_path_and_an_abstract_name)
 
 	snprintf(address.sun_path, sizeof address.sun_path, "%s/n", folder);
 	manager = bind_manager(&address, sizeof address);
-	ck_assert(gd_notify_init(&notify, address.sun_path));
+	ck_assert_int_eq(gd_notify_init(&notify, address.sun_path, NULL), GW_OK);
 	ck_assert(gd_notify_send(&notify, "READY=1"));
 	expect(manager, "READY=1");
 	close(manager);
@@ -47,7 +47,7 @@ START_TEST(a_path_and_an_abstract_name)
 	memcpy(address.sun_path + 1, name, strlen(name));
 	manager = bind_manager(&address,
 			       offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name));
-	ck_assert(gd_notify_init(&notify, "@gpt2d-test-notify"));
+	ck_assert_int_eq(gd_notify_init(&notify, "@gpt2d-test-notify", NULL), GW_OK);
 	ck_assert(gd_notify_send(&notify, "STATUS=x"));
 	expect(manager, "STATUS=x");
 	/* a manager that does not read is not waited for */
@@ -63,7 +63,7 @@ START_TEST(hostile_addresses)
 	struct gd_notify notify;
 	char longest[110];
 
-	ck_assert(gd_notify_init(&notify, NULL));
+	ck_assert_int_eq(gd_notify_init(&notify, NULL, NULL), GW_OK);
 	ck_assert_int_eq(notify.fd, -1);
 	ck_assert(gd_notify_send(&notify, "READY=1"));
 	memset(longest, 'x', sizeof longest);
@@ -72,19 +72,19 @@ START_TEST(hostile_addresses)
 
 		longest[0] = i ? '@' : '/';
 		longest[most + 1] = '\0';
-		ck_assert(!gd_notify_init(&notify, longest));
+		ck_assert_int_eq(gd_notify_init(&notify, longest, NULL), GD_NOTIFY_NO_ADDRESS);
 		ck_assert_int_eq(notify.fd, -1);
 		longest[most] = '\0';
-		ck_assert(gd_notify_init(&notify, longest));
+		ck_assert_int_eq(gd_notify_init(&notify, longest, NULL), GW_OK);
 		ck_assert(!gd_notify_send(&notify, "READY=1"));
 		gd_notify_deinit(&notify);
 		longest[most] = longest[most + 1] = 'x';
 	}
-	ck_assert(!gd_notify_init(&notify, ""));
-	ck_assert(!gd_notify_init(&notify, "/"));
-	ck_assert(!gd_notify_init(&notify, "@"));
-	ck_assert(!gd_notify_init(&notify, "run/notify"));
-	ck_assert(!gd_notify_init(&notify, "vsock:2:1234"));
+	ck_assert_int_eq(gd_notify_init(&notify, "", NULL), GD_NOTIFY_NO_ADDRESS);
+	ck_assert_int_eq(gd_notify_init(&notify, "/", NULL), GD_NOTIFY_NO_ADDRESS);
+	ck_assert_int_eq(gd_notify_init(&notify, "@", NULL), GD_NOTIFY_NO_ADDRESS);
+	ck_assert_int_eq(gd_notify_init(&notify, "run/notify", NULL), GD_NOTIFY_NO_ADDRESS);
+	ck_assert_int_eq(gd_notify_init(&notify, "vsock:2:1234", NULL), GD_NOTIFY_NO_ADDRESS);
 }
 END_TEST
 
