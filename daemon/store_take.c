@@ -5,6 +5,7 @@
  * generation. Where a daemon was killed between its steps they may not agree: then nothing is taken
  * back, and the pack is loaded.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,8 +19,13 @@ void gd_store_keep_board(struct gd_store *store, struct gd_model *model)
 	struct gd_fdname name = { .kind = GD_FDNAME_BOARD };
 	struct stat status;
 
-	if (fstat(model->board.fd, &status) < 0)
+	if (!gd_fdstore_is_there(store->options.fdstore))
 		return;
+	if (fstat(model->board.fd, &status) < 0) {
+		gd_log_model(GD_EVENT_NONE, model->name, model->path, 0,
+			     "%s: the notice board is not stored: %s", model->name, strerror(errno));
+		return;
+	}
 	name.inode = status.st_ino;
 	memcpy(name.model, model->name, sizeof name.model);
 	gd_fdstore_put(store->options.fdstore, &model->kept_board, &name, model->board.fd);
