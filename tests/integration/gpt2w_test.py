@@ -136,6 +136,7 @@ class Message:
             self.generation = struct.unpack_from('<Q', data, 32)[0]
             self.attached = struct.unpack_from('<Q', data, 88)[0]
             self.model, self.text = text_of(data[136:392]), text_of(data[1416:1672])
+            self.busy = struct.unpack_from('<I', data, 1672)[0]
         elif self.kind == STATUS_REPLY:
             self.pid = struct.unpack_from('<Q', data, 16)[0]
             self.connections = struct.unpack_from('<Q', data, 40)[0]
