@@ -70,8 +70,11 @@ static uint64_t cache_bytes(int name, uint64_t otherwise)
 }
 
 /*
- * As much output as stays in the caches beside the rows that are read. Measured: storing into the
- * caches and past them take the same time at 6 MiB on a Zen 4 with 1 MiB of L2 and 32 MiB of L3.
+ * As much output as stays in the caches beside the rows that are read; of all parts of a batch
+ * together (gpt2c_embed_part), since it is the whole that somebody reads next. Measured: storing
+ * into the caches and past them take the same time at 6 MiB on a Zen 4 with 1 MiB of L2 and 32 MiB
+ * of L3. On a Xeon with 2 MiB of L2, one thread that streams is faster by itself from 0.75 MiB on,
+ * with random rows, but up to 6 MiB reading the output then takes longer by more than was saved.
  */
 static uint64_t stream_above(void)
 {
