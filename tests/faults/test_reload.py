@@ -305,24 +305,6 @@ def attach_again(daemon):
 
 # --- many reloads ---------------------------------------------------------------------------------
 
-def write_npy(path, rows, columns, number):
-    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}"
-    header = header.ljust(128 - 11) + '\n'
-    path.write_bytes(b'\x93NUMPY\1\0' + struct.pack('<H', len(header)) + header.encode() +
-                     struct.pack('<f', number) * (rows * columns))
-
-
-def uniform_pack(where, number):
-    """A pack in which every element of both tables is the number."""
-    source = where / f'source{number}'
-    source.mkdir()
-    write_npy(source / 'wte.npy', 400, 96, number)
-    write_npy(source / 'wpe.npy', 32, 96, number)
-    out = where / f'{number}.gpt2w'
-    t.run(t.program('GPT2_PACK'), 'pack', '-q', source / 'wte.npy', source / 'wpe.npy', '-o', out)
-    return out.read_bytes()
-
-
 def mappings(pid):
     return sum('gpt2d-image' in line for line in Path(f'/proc/{pid}/maps').read_text().splitlines())
 
@@ -331,7 +313,7 @@ def test_27_thousand_reloads_under_gathering_clients():
     reloads, clients = (1000, 50) if LONG else (60, 6)
     with contextlib.ExitStack() as stack:
         where, store, pack, daemon = stack.enter_context(served())
-        packs = [uniform_pack(where, number) for number in range(1, 6)]
+        packs = [t.uniform_pack(where, number).read_bytes() for number in range(1, 6)]
 
         def put(turn):
             (where / 'next').write_bytes(packs[turn % len(packs)])

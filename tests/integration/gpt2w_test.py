@@ -89,6 +89,25 @@ def make_pack(path, vocab=1000, positions=64, embd=64, seed=1, dtype='f32'):
     return path
 
 
+def write_npy(path, rows, columns, number):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}"
+    header = header.ljust(128 - 11) + '\n'
+    path.write_bytes(b'\x93NUMPY\1\0' + struct.pack('<H', len(header)) + header.encode() +
+                     struct.pack('<f', number) * (rows * columns))
+
+
+def uniform_pack(where, number, vocab=400, positions=32, embd=96):
+    """A pack in which every element of both tables is the number."""
+    source = where / f'source{number}'
+    source.mkdir()
+    write_npy(source / 'wte.npy', vocab, embd, number)
+    write_npy(source / 'wpe.npy', positions, embd, number)
+    out = where / f'{number}.gpt2w'
+    run(program('GPT2_PACK'), 'pack', '-q', source / 'wte.npy', source / 'wpe.npy', '-o', out)
+    shutil.rmtree(source)
+    return out
+
+
 def tables_of(pack, out):
     """Unpacks a pack at out, a .safetensors file; {name: (dtype, shape, offset in the file, bytes)}."""
     run(program('GPT2_PACK'), 'unpack', '-q', '--force', pack, '-o', out)
