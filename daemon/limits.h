@@ -48,6 +48,8 @@
 #define GD_LOG_USER_BURST 20
 #define GD_LOG_PEERS_BURST 100
 #define GD_LOG_USERS 64
+/* Who could not start under a service manager ends so much later. */
+#define GD_LINGER_S 1
 /* Bytes of an image that a worker reads at a time. */
 #define GD_COPY_BYTES (1u << 20)
 /* Memory that a worker takes at a time, of 2 MiB pages; every piece of it is a round of all processors

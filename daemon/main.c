@@ -39,6 +39,8 @@ struct daemon {
 	struct gd_watch_files files;
 };
 
+static bool has_started;
+
 /* Descriptors 0 to 2 are taken, so that nothing else gets their numbers and is written to. */
 static void fill_standard_fds(void)
 {
@@ -329,7 +331,22 @@ static int run(struct daemon *daemon, struct gw_error *error)
 		return code;
 	tell_start(daemon);
 	code = gd_supervisor_init(&daemon->supervisor, server->loop, server->store, error);
-	return code ? code : gd_loop_run(server->loop, error);
+	if (code)
+		return code;
+	has_started = true;
+	return gd_loop_run(server->loop, error);
+}
+
+/*
+ * At exit. A client that waits at the manager's socket has us started again as soon as we have ended; so who
+ * could not start ends a little later, not ten times a second.
+ */
+static void linger(void)
+{
+	const struct timespec pause = { .tv_sec = GD_LINGER_S };
+
+	if (!has_started && getenv("NOTIFY_SOCKET"))
+		nanosleep(&pause, NULL);
 }
 
 /* In the reverse order, whatever there is. */
@@ -376,9 +393,11 @@ int main(int argc, char **argv)
 	gd_activation_init(&daemon.activation); /* before a descriptor of ours gets one's number */
 	fill_standard_fds();
 	gd_log_open(getenv("JOURNAL_STREAM"), GD_JOURNAL_SOCKET);
+	atexit(linger);
 	gd_options_parse(argc, argv, &daemon.options);
 	gd_options_derive(&daemon.options);
 	if (daemon.options.check_config) {
+		has_started = true;
 		gd_options_print(&daemon.options, stdout);
 		gd_activation_deinit(&daemon.activation);
 		gd_log_close();

@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'integration'))
@@ -290,6 +291,20 @@ def test_31_files_are_not_kept_by_seccomp_alone():
     filters = re.findall(r'^SystemCallFilter=(.*)$', unit, re.M)
     t.check(not any('openat' in words for words in filters), 'no protection', filters)
     t.check('@system-service' in filters, 'io_uring and openat are in it, both', filters)
+
+
+def test_30_daemon_that_cannot_start():
+    """It ends a little later than it could: clients that wait have it started again at once."""
+    with t.folder() as where:
+        (where / 'c').write_text('[gpt2d]\nmemory-min = 1\n')
+        for more in ('--config', where / 'c'), ('--config', os.devnull, '--socket', '/nowhere/at/all'):
+            manager = Manager(where / f'n{len(more)}')
+            start = time.monotonic()
+            said = t.run(t.program('GPT2D'), '--store', where, *more, env=manager.env,
+                         code=2 if len(more) == 2 else 4).stderr
+            t.check(time.monotonic() - start >= 1, 'ended at once')  # a machine cannot be too slow
+            t.check('memory-min' in said or '/nowhere/at/all' in said, said)
+            manager.close()
 
 
 def test_unit_is_confined():
