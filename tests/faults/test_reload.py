@@ -273,6 +273,45 @@ def test_20_memory_max():
         t.check_equal(generation(daemon), first)
 
 
+@contextlib.contextmanager
+def memory_group(limit):
+    """A memory control group with that limit within our own; the file to write a process's id to."""
+    groups = dict(line.split(':', 2)[1:] for line in
+                  Path('/proc/self/cgroup').read_text().splitlines())
+    controller = 'memory' if 'memory' in groups else ''
+    group = Path(f'/sys/fs/cgroup/{controller}/{groups.get(controller, "")}/gpt2w-{os.getpid()}')
+    try:
+        group.mkdir()
+    except OSError as error:
+        raise t.Skip(f'no control group of our own can be made: {error}') from error
+    try:
+        file = group / ('memory.limit_in_bytes' if controller else 'memory.max')
+        if not file.exists():
+            raise t.Skip('there is no memory controller for control groups within ours')
+        file.write_text(str(limit))
+        yield group / 'cgroup.procs'
+    finally:
+        t.wait_until(lambda: not (group / 'cgroup.procs').read_text(), 'the group to be empty')
+        group.rmdir()
+
+
+def test_29_control_group_smaller_than_the_tables():
+    """They are refused with both sizes, whatever --memory-max says, and what was there is served on."""
+    with memory_group(48 << 20) as processes:
+        for limits in (), ('--memory-max', '4G'):
+            with served(*limits, preexec=lambda: processes.write_text(str(os.getpid()))) as \
+                    (_, _, pack, daemon):
+                t.check_equal(daemon.status()['memory_max'], 4 << 30 if limits else 48 << 20)
+                first = generation(daemon)
+                replace(pack, vocab=20000, embd=768, seed=2)
+                said = ctl(daemon, 'reload', code=1).stderr
+                t.say(f'  {said.strip()}')
+                t.check('63537152' in said and 'stays in service' in said, said)
+                t.check(limits or '50331648' in said, said)
+                t.check_equal(generation(daemon), first)
+                attach(daemon).close()
+
+
 def test_22_descriptions_of_their_own():
     """Locks, offset and flags of a client's descriptors are nobody else's; nor do they end a reload."""
     with served() as (_, _, pack, daemon):
