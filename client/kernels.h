@@ -34,6 +34,8 @@ struct gpt2c_run {
 	/* store past the caches, for an out that they could not keep; only if n_embd is a multiple of
 	 * GPT2C_STREAM_FLOATS, so that all rows lie alike to the cache lines */
 	bool stream;
+	/* bring out closer before it is stored into the caches, for one that L2 has not kept */
+	bool fetch_out;
 };
 
 #define GPT2C_STREAM_FLOATS 16

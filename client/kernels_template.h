@@ -134,42 +134,49 @@ INLINE void embed_rest(struct token token, size_t i, size_t n, unsigned wte_dtyp
 }
 
 /* STEP elements of a row from element i on, of which ahead, unless NULL, is brought into L2 (locality 2,
- * PREFETCHT1): into L1 the core runs out of outstanding misses. */
-INLINE void embed_step(struct token token, const uint8_t *ahead, size_t i, unsigned wte_dtype,
-		       unsigned wpe_dtype, bool stream)
+ * PREFETCHT1): into L1 the core runs out of outstanding misses. out_ahead likewise; to ask for it as
+ * what will be written (PREFETCHW) gained less. */
+INLINE void embed_step(struct token token, const uint8_t *ahead, const float *out_ahead, size_t i,
+		       unsigned wte_dtype, unsigned wpe_dtype, bool stream)
 {
 	const size_t element_bytes = gw_dtype_bytes(wte_dtype);
 
 	for (size_t at = 0; ahead && at < STEP(wte_dtype) * element_bytes; at += LINE_BYTES)
 		__builtin_prefetch(ahead + i * element_bytes + at, 0, 2);
+	for (size_t v = 0; !stream && out_ahead && v < STEP(wte_dtype); v += LINE_BYTES / sizeof(float))
+		__builtin_prefetch(out_ahead + i + v, 0, 2);
 	for (size_t v = 0; v < STEP(wte_dtype); v += LANES)
 		embed_store(token, i + v, wte_dtype, wpe_dtype, stream);
 }
 
 /*
  * out[n] = a[n] + b[n] of count tokens, a constant, with the rows of ahead (NULL: none) brought closer
- * meanwhile. The first head elements are those before out's first whole vector. n is at least LANES.
+ * meanwhile, and fetch_out: their out too. The first head elements are those before out's first whole vector. n is at least LANES.
  */
 INLINE void embed_block(const struct token *tokens, const struct token *ahead, const size_t count,
-			size_t head, size_t n, unsigned wte_dtype, unsigned wpe_dtype, bool stream)
+			size_t head, size_t n, unsigned wte_dtype, unsigned wpe_dtype, bool stream,
+			bool fetch_out)
 {
 	const size_t element_bytes = gw_dtype_bytes(wte_dtype);
 	const size_t step = STEP(wte_dtype);
 	struct token here[BLOCK]; /* out cannot overlap it, as far as the compiler knows */
 	const uint8_t *next[BLOCK];
+	const float *next_out[BLOCK];
 	size_t i = head;
 
 	UNROLL
 	for (size_t k = 0; k < count; k++) {
 		here[k] = tokens[k];
 		next[k] = ahead ? ahead[k].a.bytes : NULL;
+		next_out[k] = ahead && fetch_out ? ahead[k].out : NULL;
 	}
 	for (size_t k = 0; head && k < count; k++)
 		embed_some(tokens[k], 0, 0, head, wte_dtype, wpe_dtype);
 	for (; i + step <= n; i += step) {
 		UNROLL
 		for (size_t k = 0; k < count; k++)
-			embed_step(here[k], ahead ? next[k] : NULL, i, wte_dtype, wpe_dtype, stream);
+			embed_step(here[k], ahead ? next[k] : NULL, ahead ? next_out[k] : NULL, i,
+				   wte_dtype, wpe_dtype, stream);
 	}
 	for (size_t k = 0; i < n && k < count; k++) {
 		for (size_t at = i * element_bytes / LINE_BYTES * LINE_BYTES;
@@ -218,11 +225,12 @@ INLINE void embed_run(const struct gpt2c_run *run, unsigned wte_dtype, unsigned 
 		/* after the last block it stays the same, and costs little */
 		if (block < blocks)
 			next_tokens(run, &at, ahead, BLOCK);
-		embed_block(tokens, ahead, BLOCK, head, run->n_embd, wte_dtype, wpe_dtype, stream);
+		embed_block(tokens, ahead, BLOCK, head, run->n_embd, wte_dtype, wpe_dtype, stream,
+			    run->fetch_out);
 	}
 	for (size_t t = blocks * BLOCK; t < n; t++) {
 		next_tokens(run, &at, tokens, 1);
-		embed_block(tokens, NULL, 1, 0, run->n_embd, wte_dtype, wpe_dtype, false);
+		embed_block(tokens, NULL, 1, 0, run->n_embd, wte_dtype, wpe_dtype, false, false);
 	}
 }
 
