@@ -167,6 +167,14 @@ def test_activation():
         made.close()
 
 
+def link_of(pid, fd):
+    """What descriptor `fd` of `pid` is, or None where it has none: it may be closed meanwhile."""
+    try:
+        return os.readlink(f'/proc/{pid}/fd/{fd}')
+    except FileNotFoundError:
+        return None
+
+
 def test_26_30_passed_descriptors_are_checked():
     """Faults 26 and 30: what is no socket of ours is closed and named; a socket twice is one."""
     with t.folder() as where:
@@ -177,8 +185,7 @@ def test_26_30_passed_descriptors_are_checked():
         fds = [other.fileno() for other in others] + [made.fileno()] * 2
         with passed(where, fds, '--store', where, names='stream:\x1b[2J\n:null') as daemon:
             t.wait_socket(daemon)
-            links = [os.readlink(f'/proc/{daemon.pid}/fd/{3 + i}')
-                     for i in range(len(fds)) if os.path.exists(f'/proc/{daemon.pid}/fd/{3 + i}')]
+            links = [link for i in range(len(fds)) if (link := link_of(daemon.pid, 3 + i))]
             t.check_equal(sum(f'[{os.fstat(fd).st_ino}]' in link for fd in fds[:2] for link in links),
                           0, 'closed')
             t.check('\x1b' not in daemon.log() and '\\x1b[2J\\x0a' in daemon.log(), daemon.log())
