@@ -5,24 +5,16 @@
 
 #ifdef __x86_64__
 
-#include <cpuid.h>
+#include <sys/platform/x86.h>
 
-/* cpuid leaf 1, ecx bit 29; clang 14's __builtin_cpu_supports does not know "f16c". */
-static bool have_f16c(void)
-{
-	unsigned eax, ebx, ecx, edx;
-
-	return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & 1u << 29);
-}
-
-/* The cheap questions first: where cpuid traps, as in a virtual machine, it costs microseconds. The
- * two builtins ask nothing anew; they know too whether the operating system saves the wide
- * registers. */
+/* What the dynamic linker has found out, and the operating system saves. The compiler's own
+ * __builtin_cpu_supports asks the processor again before main: some twenty cpuid, and each traps in a
+ * virtual machine. Nothing that is linked into the library may use it. */
 const struct gpt2c_kernels *gpt2c_kernels_at(size_t index)
 {
-	if (__builtin_cpu_supports("avx512f") && index-- == 0)
+	if (CPU_FEATURE_ACTIVE(AVX512F) && index-- == 0)
 		return &gpt2c_kernels_avx512;
-	if (__builtin_cpu_supports("avx2") && have_f16c() && index-- == 0)
+	if (CPU_FEATURE_ACTIVE(AVX2) && CPU_FEATURE_ACTIVE(F16C) && index-- == 0)
 		return &gpt2c_kernels_avx2;
 	return index == 0 ? &gpt2c_kernels_portable : NULL;
 }

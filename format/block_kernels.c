@@ -3,11 +3,13 @@
 
 #ifdef __x86_64__
 
+#include <sys/platform/x86.h>
+
 const struct gw_block_kernels *gw_block_kernels_at(size_t index)
 {
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && index-- == 0)
+	if (CPU_FEATURE_ACTIVE(AVX512F) && CPU_FEATURE_ACTIVE(AVX512BW) && index-- == 0)
 		return &gw_block_kernels_avx512;
-	if (__builtin_cpu_supports("avx2") && index-- == 0)
+	if (CPU_FEATURE_ACTIVE(AVX2) && index-- == 0)
 		return &gw_block_kernels_avx2;
 	return index == 0 ? &gw_block_kernels_portable : NULL;
 }

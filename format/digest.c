@@ -2,6 +2,9 @@
 #include "format/digest.h"
 
 #include <stdlib.h>
+#ifdef __x86_64__
+#include <sys/platform/x86.h>
+#endif
 
 #include "format/digest_kernels.h"
 
@@ -26,9 +29,9 @@ static struct gw_digest canonical(XXH128_hash_t hash)
 uint64_t (*gw_hash64_at(unsigned index))(const void *data, uint64_t n)
 {
 #ifdef __x86_64__
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && index-- == 0)
+	if (CPU_FEATURE_ACTIVE(AVX512F) && CPU_FEATURE_ACTIVE(AVX512BW) && index-- == 0)
 		return gw_hash64_avx512;
-	if (__builtin_cpu_supports("avx2") && index-- == 0)
+	if (CPU_FEATURE_ACTIVE(AVX2) && index-- == 0)
 		return gw_hash64_avx2;
 #endif
 	return index == 0 ? gw_hash64_portable : NULL;

@@ -2,6 +2,9 @@
 #include "tools/pack/crc32c.h"
 
 #include <string.h>
+#ifdef __x86_64__
+#include <sys/platform/x86.h>
+#endif
 
 /* The polynomial, bits reversed (RFC 3720, 12.1: 0x11edc6f41). */
 #define PACK_CRC32C_POLYNOMIAL UINT32_C(0x82f63b78)
@@ -68,7 +71,7 @@ __attribute__((target("sse4.2"))) static uint32_t pack_crc32c_sse42(uint32_t crc
 uint32_t pack_crc32c(uint32_t crc, const void *data, size_t n)
 {
 #if defined(__x86_64__)
-	if (__builtin_cpu_supports("sse4.2"))
+	if (CPU_FEATURE_ACTIVE(SSE4_2))
 		return pack_crc32c_sse42(crc, data, n);
 #endif
 	return pack_crc32c_portable(crc, data, n);
