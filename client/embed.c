@@ -231,7 +231,6 @@ static int prepare(const gpt2c_store *store, const int32_t *ids, size_t batch, s
 		.n_embd = store->n_embd,
 		.first_position = past,
 		.stream = streams(store, out_bytes),
-		.fetch_out = out_bytes > store->fetch_above,
 	};
 	return GPT2C_OK;
 }
@@ -291,7 +290,6 @@ int gpt2c_embed_at(const gpt2c_store *store, const int32_t *ids, const int32_t *
 		.n_embd = store->n_embd,
 		.positions = positions,
 		.stream = streams(store, out_bytes),
-		.fetch_out = out_bytes > store->fetch_above,
 	};
 	if (positions)
 		run.wpe = store->wpe;

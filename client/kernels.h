@@ -35,7 +35,6 @@ struct gpt2c_run {
 	 * GPT2C_STREAM_FLOATS, so that all rows lie alike to the cache lines */
 	bool stream;
 	/* bring out closer before it is stored into the caches, for one that L2 has not kept */
-	bool fetch_out;
 };
 
 #define GPT2C_STREAM_FLOATS 16

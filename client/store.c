@@ -85,17 +85,6 @@ static uint64_t stream_above(void)
 	return 3 * l2 > from_l3 ? 3 * l2 : from_l3;
 }
 
-/*
- * An output beyond this is not in L2 any more when it is written again. Measured on that Xeon: to bring
- * it closer while the block before is worked on makes 1x256 to 2x1024 tokens 1.09 to 1.14 times as fast
- * with random rows, and the reader of the output no slower; outputs of up to 64 tokens become 1.04 to
- * 1.1 times as slow.
- */
-static uint64_t fetch_above(void)
-{
-	return cache_bytes(_SC_LEVEL2_CACHE_SIZE, UINT64_C(1) << 20) / 4;
-}
-
 void gpt2c_store_bind(struct gpt2c_store *store)
 {
 	store->wte = table_of(store, store->pack->wte);
@@ -103,7 +92,6 @@ void gpt2c_store_bind(struct gpt2c_store *store)
 	store->n_embd = store->pack->wte->row_elements;
 	store->kernels = gpt2c_kernels_at(0);
 	store->stream_above = stream_above();
-	store->fetch_above = fetch_above();
 }
 
 gpt2c_store *gpt2c_ref(gpt2c_store *store)

@@ -29,7 +29,6 @@ struct gpt2c_store {
 	struct gpt2c_table wte, wpe;
 	const struct gpt2c_kernels *kernels;
 	uint64_t stream_above; /* bytes of out beyond which kernels store past the caches */
-	uint64_t fetch_above;  /* and below that, beyond which they bring it closer first */
 };
 
 /* One reference, nothing in it. NULL: no memory. gpt2c_close ends it. */
